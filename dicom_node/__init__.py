@@ -1,0 +1,1 @@
+"""The wire: DICOM in, DICOM out, and when a study is complete."""

@@ -1,0 +1,1 @@
+"""What happened to every study: the only durable state, and the only SQL."""

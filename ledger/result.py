@@ -1,0 +1,42 @@
+"""A result is one SOP Instance that we made: its bytes are stored once and never made again."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ledger.identifiers import Digest, JobId, ResultId, Uid
+
+
+class Role(StrEnum):
+    """What a result is for. The order of the members is the order of delivery: leaves before the root."""
+
+    SEGMENTATION = "segmentation"  #: DICOM SEG (PS3.3 §A.51)
+    REPORT = "report"  #: Comprehensive 3D SR, TID 1500: the root that refers to all the others
+
+    @property
+    def is_root(self) -> bool:
+        """Whether everything else of the run is reached by reference from this one (IHE AIR)."""
+        return self is Role.REPORT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewResult:
+    """A result whose file already lies, synced, in the spool."""
+
+    role: Role
+    sop_class: Uid
+    sop_instance: Uid
+    study: Uid
+    series: Uid
+    transfer_syntax: Uid
+    digest: Digest  #: of the whole file
+    size: int
+    path: str  #: relative to the spool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRecord(NewResult):
+    """A result as the ledger knows it."""
+
+    id: ResultId
+    job_id: JobId
+    created_at: float

@@ -1,0 +1,1 @@
+"""What models are made and tested with: phantoms whose right answer is known."""

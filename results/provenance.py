@@ -1,0 +1,50 @@
+"""
+Which model made this: the same values everywhere they are said.
+
+IHE AI Results (AIR Rev 1.3, Vol 3 §6.5.3.1) asks for Contributing Equipment with Device UID in every result, and
+that SR observer, TID 4019 and Algorithm Identification agree with it. So they are all written from this one value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ledger.identifiers import Digest, Uid
+
+MANUFACTURER = "Wetread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """The algorithm that made a result."""
+
+    name: str  #: Manufacturer's Model Name, Algorithm Name (111001)
+    version: str  #: Software Versions, Algorithm Version (111003)
+    device_uid: Uid  #: a pure function of weights and code: it changes when the model changes
+    source: str = MANUFACTURER  #: Manufacturer, Algorithm Source
+    weights_digest: Digest | None = None  #: None: a method without weights
+    code_digest: Digest
+    settings: Mapping[str, object] = field(default_factory=dict)
+    card_url: str = ""  #: where the model's card is kept
+
+    @property
+    def identity(self) -> str:
+        """`name@version`, as rules and the ledger write it."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one model on one input set: everything in a result that is not a finding or an image.
+
+    All times in a result are `at`, the job's own time, so that a retry makes the same bytes.
+    """
+
+    provenance: Provenance
+    inputs: tuple[Uid, ...]  #: SOP Instance UIDs of the whole input set
+    at: datetime  #: with time zone
+    software_version: str  #: of Wetread itself
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError("a run's time needs a time zone")

@@ -1,0 +1,26 @@
+"""The images that a result is about: their headers, in the order of the volume's slices."""
+
+from dataclasses import dataclass
+
+import highdicom as hd
+from pydicom import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One series as it was received.
+
+    `datasets` are headers without pixel data. Single-frame instances are in the order of the volume's first
+    axis, so that `datasets[k]` is slice k; an enhanced multi-frame series has one data set, whose frame for slice
+    k is `frames[k]` (1-based). `geometry` is None where the series is not a volume: only a report that says so
+    can be made of it.
+    """
+
+    datasets: tuple[Dataset, ...]
+    geometry: hd.VolumeGeometry | None
+    frames: tuple[int, ...] | None = None
+
+    @property
+    def first(self) -> Dataset:
+        """The header that patient and study attributes are copied from."""
+        return self.datasets[0]

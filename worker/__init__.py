@@ -1,0 +1,1 @@
+"""Who does what, when: jobs, workers and deliveries."""
