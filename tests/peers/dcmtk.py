@@ -1,0 +1,64 @@
+"""DCMTK's own programs as scanner and as archive."""
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.peers.loopback import free_port, listening, until
+from tests.peers.programs import find
+
+
+def dcmsend(
+    port: int, *what: Path, calling: str = "SCANNER", called: str = "WETREAD", options: Iterable[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Send files or folders on one association, decompressing nothing. The answer has returncode and stderr."""
+    return subprocess.run(
+        [find("dcmsend"), "-v", "-aet", calling, "-aec", called, "--decompress-never", "+sd", "+r", *options,
+         "127.0.0.1", str(port), *map(str, what)],
+        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
+    )  # fmt: skip
+
+
+def storescu(
+    port: int, *what: Path, calling: str = "SCANNER", called: str = "WETREAD", options: Iterable[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Send files one by one with `storescu`: it answers for each one in its verbose output."""
+    return subprocess.run(
+        [find("storescu"), "-v", "-aet", calling, "-aec", called, "+sd", "+r", *options,
+         "127.0.0.1", str(port), *map(str, what)],
+        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
+    )  # fmt: skip
+
+
+@dataclass
+class Storescp:
+    """DCMTK's storage SCP with a folder of what it received."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen
+
+    def received(self) -> list[Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+
+@contextmanager
+def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[Storescp]:
+    """A running `storescp`; `options` are its own, such as `--abort-during` or `--refuse`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    # Bit-preserving: what arrives is what lies there. The log stays outside the folder of what was received.
+    log = folder.with_name(f"{folder.name}.log").open("ab")
+    process = subprocess.Popen(
+        [find("storescp"), "-v", "-aet", "ARCHIVE", "-od", folder, "+B", "+xa", *options, str(port)],
+        stdout=log, stderr=log, env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
+    )  # fmt: skip
+    log.close()
+    try:
+        until(lambda: listening(port), within_s=10, what="storescp listens")
+        yield Storescp(port, folder, process)
+    finally:
+        process.kill()
+        process.wait(10)

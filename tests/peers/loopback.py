@@ -1,0 +1,39 @@
+"""Free ports, and waiting for something to become true."""
+
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    """Whether somebody accepts connections on `port`."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(condition: Callable[[], T], *, within_s: float, what: str) -> T:
+    """What `condition` gives once it is true; fails with `what` after `within_s`.
+
+    For peers that offer no event to wait for: it looks again every few milliseconds.
+    """
+    deadline = time.monotonic() + within_s
+    pause = 0.005
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
