@@ -1,0 +1,73 @@
+"""
+A peer is a DICOM application that this site knows by configuration: a scanner, a workstation, an archive.
+
+One entry serves both directions: `addresses` and `receive` say whether and from where it may talk to us,
+`host`, `port` and `send` say whether and where it gets results.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from ledger.identifiers import AETitle, Uid
+
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+
+
+def _ae_title(text: str) -> str:
+    return str(AETitle.parse(text))
+
+
+def _uid(text: str) -> str:
+    return str(Uid.parse(text))
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text, strict=False))
+
+
+AETitleText = Annotated[
+    str, AfterValidator(_ae_title)
+]  # Text in settings and JSON, but never an invalid one.
+UidText = Annotated[str, AfterValidator(_uid)]
+NetworkText = Annotated[str, AfterValidator(_network)]
+
+
+class PeerSettings(BaseModel, frozen=True, extra="forbid"):
+    """One `[[peer]]` of the site."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")  # What rules and the console call it.
+    ae_title: AETitleText
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+    send: bool = True  # It may be the destination of results.
+    receive: bool = True  # It may store instances here.
+    addresses: tuple[
+        NetworkText, ...
+    ] = ()  # It calls from these networks only (CIDR); none means from anywhere.
+    # Proposed in this order: nearly every archive takes explicit VR, and every one must take implicit (PS3.5 §10.1).
+    transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
+    # What proves that it has a result: its answer to C-STORE, or being found there afterwards by C-FIND.
+    confirm: Literal["answer", "find"] = "answer"
+    deadline_s: float = Field(
+        default=60.0, gt=0
+    )  # One whole delivery; a peer that stalls must not hold a worker.
+    connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
+
+    def calls_from(self, address: str) -> bool:
+        """Whether `address` is one that this peer may call from."""
+        if not self.addresses:
+            return True
+        caller = ipaddress.ip_address(address)
+        # A dual-stack socket reports an IPv4 caller as ::ffff:a.b.c.d.
+        if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped:
+            caller = caller.ipv4_mapped
+        return any(caller in ipaddress.ip_network(network) for network in self.addresses)
+
+
+def named(peers: Iterable[PeerSettings], name: str) -> PeerSettings | None:
+    """The peer called `name`, if the site knows one."""
+    return next((peer for peer in peers if peer.name == name), None)

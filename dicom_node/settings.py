@@ -1,0 +1,113 @@
+"""
+Everything that a site can decide about its node, each with its unit and its reason.
+
+Frozen values, parsed once: a misspelt key or a wrong type stops the start with a sentence that names it.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from dicom_node.peers import AETitleText, PeerSettings
+from dicom_node.routing import Rule
+from ledger.settings import LedgerSettings
+
+_GIB = 1 << 30
+
+
+class NodeSettings(BaseModel, frozen=True, extra="forbid"):
+    """How the node listens, and to whom."""
+
+    ae_title: AETitleText = "WETREAD"
+    host: str = (
+        "127.0.0.1"  # Plain DICOM has no passwords: opening it to the network is a decision of the site.
+    )
+    port: int = Field(
+        default=11112, ge=0, le=65535
+    )  # Registered for DICOM; 104 needs root; 0 takes a free one.
+    # "known": only AE titles of [[peer]] entries with `receive`, from their addresses. "any": whoever can connect.
+    callers: Literal["any", "known"] = "any"
+    require_called_ae_title: bool = (
+        True  # Whoever does not know our name has the wrong machine (PS3.8 §9.3.4).
+    )
+    # The same SOP Instance UID with other bytes: the first is always kept and the second always quarantined.
+    # "keep" answers Success (the bytes are safe), "refuse" answers 0xA900 so that the sender notices.
+    conflict: Literal["keep", "refuse"] = "keep"
+
+    max_pdu_bytes: int = Field(
+        default=65_536, ge=4096, le=1 << 20
+    )  # More gains nothing; costs a buffer each.
+    maximum_associations: int = Field(default=25, ge=1)  # Each costs two threads.
+    maximum_connections: int = Field(default=64, ge=1)  # TCP connections, associated or not.
+    connections_per_address: int = Field(default=32, ge=1)  # One broken machine must not use them all up.
+    instance_bytes_max: int = Field(
+        default=2 * _GIB, ge=1 << 20
+    )  # The instance is held in memory while it comes.
+    idle_s: float = Field(default=60.0, gt=0)  # An association that says nothing this long is aborted.
+    artim_s: float = Field(
+        default=30.0, gt=0
+    )  # From connection to A-ASSOCIATE-RQ, in all (ARTIM, PS3.8 §9.1.5).
+    pdu_silence_s: float = Field(default=10.0, gt=0)  # Between two bytes of one PDU: the peer has died.
+    pdu_s: float = Field(default=60.0, gt=0)  # For one whole PDU: nobody trickles 64 KiB in honest work.
+    stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.
+
+
+class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where instances and results lie, and how full that place may get."""
+
+    path: Path
+    soft_percent: float = Field(default=80.0, gt=0, le=100)  # From here on an operator should look.
+    hard_percent: float = Field(default=90.0, gt=0, le=100)  # From here on nothing more is taken in.
+    resume_percent: float = Field(
+        default=85.0, gt=0, le=100
+    )  # Below this again: no flutter at the hard mark.
+    # Nothing is taken in with less than this left, however large the disk: the ledger and results must still fit.
+    reserve_bytes: int = Field(default=10 * _GIB, ge=0)
+    measure_s: float = Field(default=1.0, ge=0)  # How long one look at the disk is believed.
+
+    @model_validator(mode="after")
+    def _marks_are_in_order(self) -> Self:
+        if not self.resume_percent <= self.hard_percent:
+            raise ValueError("resume_percent must not be above hard_percent")
+        return self
+
+
+class ClosingSettings(BaseModel, frozen=True, extra="forbid"):
+    """How long to wait before a study is judged complete. Nobody in DICOM says so: this is policy."""
+
+    quiet_s: float = Field(default=5.0, ge=0)  # No association open that sent to the study, and nothing new.
+    quiet_open_s: float = Field(default=30.0, ge=0)  # Nothing new although such an association is still open.
+    longest_s: float = Field(
+        default=900.0, gt=0
+    )  # Whatever happens: since the first arrival of this opening.
+
+
+class RetentionSettings(BaseModel, frozen=True, extra="forbid"):
+    """When the images of a finished study are deleted. The archive has them; this is a working copy."""
+
+    keep_days: float = Field(
+        default=7.0, ge=0
+    )  # After the last arrival, once all jobs and deliveries are settled.
+    # Above the soft mark, finished studies go early, oldest first, but never sooner than this.
+    keep_at_least_days: float = Field(default=1.0, ge=0)
+    every_s: float = Field(default=300.0, gt=0)  # How often to look.
+
+
+class NodeSite(BaseModel, frozen=True, extra="forbid"):
+    """All that `python -m dicom_node` reads, as JSON, from its standard input."""
+
+    ledger: LedgerSettings
+    spool: SpoolSettings
+    node: NodeSettings = NodeSettings()
+    closing: ClosingSettings = ClosingSettings()
+    retention: RetentionSettings = RetentionSettings()
+    peers: tuple[PeerSettings, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [peer.name for peer in self.peers]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two peers are called {', '.join(twice)}: every peer needs its own name")
+        return self
