@@ -1,0 +1,77 @@
+# One front door. Every target makes the virtual environment that it needs.
+#
+#   make demo      the whole journey of one study, on this machine, in about a minute
+#   make test      all tests, with real peers (DCMTK, Orthanc, Redis, PostgreSQL)
+#   make check     style, types, import directions, spelling
+#   make journey   only the tests from scanner to archive
+#   make bench     measurements, with the peer or the physical floor beside each
+#   make docs      write the generated pages of docs/ again
+#   make evidence  run the built-in models on the real images, where they are, and write docs/evidence.md
+
+PYTHON ?= python3
+VENV ?= .venv
+# CPU or CUDA build: whatever pip offers on this machine under this version. Builds differ by machine, so torch is
+# the one package without a hash. On an own mirror: make demo TORCH="--index-url … torch==2.13.0"
+TORCH ?= torch==2.13.0
+PYTEST ?= $(VENV)/bin/python -m pytest
+BENCHMARKS = $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check journey bench docs evidence peers constraints clean
+
+$(VENV)/torch.stamp:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Wetread needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v)'
+	@echo "Making the virtual environment $(VENV): a few minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/torch.stamp constraints.txt pyproject.toml
+	$(VENV)/bin/pip install --quiet --require-hashes -r constraints.txt
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp constraints-dev.txt
+	$(VENV)/bin/pip install --quiet --require-hashes -r constraints-dev.txt
+	@touch $@
+
+demo: $(VENV)/run.stamp
+	$(VENV)/bin/wetread demo
+
+peers:
+	@sh tests/peers/install.sh
+
+test: $(VENV)/dev.stamp peers
+	$(PYTEST)
+
+journey: $(VENV)/dev.stamp peers
+	$(PYTEST) -m journey -v
+
+check: $(VENV)/dev.stamp
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/typos
+	$(VENV)/bin/python -m docs.generate --check
+
+bench: $(VENV)/dev.stamp
+	@for name in $(BENCHMARKS); do echo; echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+
+docs: $(VENV)/dev.stamp
+	$(VENV)/bin/python -m docs.generate
+
+evidence: $(VENV)/dev.stamp
+	$(VENV)/bin/python -m benchmarks.real_images --write docs/evidence.md
+
+# For whoever changes a dependency: writes both files again. Needs pip-tools beside the environment.
+constraints:
+	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--unsafe-package torch --no-header --no-annotate --output-file constraints.txt pyproject.toml
+	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--unsafe-package torch --no-header --no-annotate --extra test --extra check \
+		--constraint constraints.txt --output-file constraints-dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
