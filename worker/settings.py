@@ -1,0 +1,106 @@
+"""
+Everything that a site can decide about its workers, each with its unit and its reason.
+
+Frozen values, parsed once. Times that tests shorten are settings like any other, so the shipped code is the
+tested code.
+"""
+
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from dicom_node.peers import AETitleText, PeerSettings, named
+from dicom_node.settings import SpoolSettings
+from ledger.settings import LedgerSettings
+
+
+class QueueSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the wake-up calls go. Nothing that matters is kept there."""
+
+    # redis://…, rediss://… (TLS) or redis+socket:///path of a Unix socket.
+    url: str = Field(pattern=r"^(redis|rediss|redis\+socket)://.+", repr=False)  # It may hold a password.
+    # Hints of another product on the same Redis must not be ours. It is also what an ACL of Redis would name.
+    key_prefix: str = "wetread:"
+
+
+class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
+    """How a job is computed, and how long anything about it may take."""
+
+    device: str = "auto"  # "cpu", "cuda:0", or the GPU if there is one
+    lease_s: float = Field(default=60.0, gt=0)  # A worker silent for this long has lost its job to another.
+    heartbeat_s: float = Field(default=15.0, gt=0)  # Three renewals may fail before the lease is lost.
+    # Since the last renewal. A worker that was stopped for longer changes nothing more, although its lease may still
+    # hold: what it is about to write could arrive too late.
+    silence_s: float = Field(default=45.0, gt=0)
+    attempts_max: int = Field(default=3, ge=1)  # A study that kills its worker three times is parked.
+    crash_backoff_s: float = Field(default=1.0, ge=0)  # Times the attempt: 1 s, then 2 s.
+    site_backoff_s: float = Field(default=30.0, ge=0)  # A full disk is not mended sooner.
+
+    start_s: float = Field(default=120.0, gt=0)  # The child imports torch and finds its device.
+    stage_s: float = Field(
+        default=120.0, gt=0
+    )  # Opening a model, reading files, encoding and checking, each.
+    longest_s: float = Field(default=3600.0, gt=0)  # No manifest may ask for more than this.
+    stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants; systemd kills after 30 s.
+    child_memory_mib: int | None = Field(
+        default=None, ge=256
+    )  # Address space; leave empty where CUDA is used.
+    threads: int | None = Field(default=None, ge=1)  # CPU threads of torch; none means all cores
+
+    # "package.module:Class" as a model's name runs that class, with all that it imports, as the worker. Only for code
+    # that the site trusts as much as Wetread itself.
+    allow_python_models: bool = False
+
+    relay_s: float = Field(default=0.02, gt=0)  # A job waits half of this on average; one look costs 0.1 ms.
+    sweep_s: float = Field(default=10.0, gt=0)  # With the lease: a dead worker's job runs again within 75 s.
+    republish_after_s: float = Field(default=60.0, gt=0)  # A hint that nobody took up by now is lost.
+
+    @model_validator(mode="after")
+    def _renewal_comes_before_loss(self) -> Self:
+        if not self.heartbeat_s < self.silence_s < self.lease_s:
+            raise ValueError("heartbeat_s must be below silence_s, and silence_s below lease_s")
+        return self
+
+
+class DeliverySettings(BaseModel, frozen=True, extra="forbid"):
+    """How results travel to their destinations."""
+
+    at_once: int = Field(
+        default=4, ge=1
+    )  # Deliveries at the same time; a slow peer must not hold up the others.
+    first_s: float = Field(default=5.0, gt=0)  # After the first failed attempt; it doubles each time …
+    longest_s: float = Field(
+        default=300.0, gt=0
+    )  # … up to this, and goes on without end: archives come back.
+    lease_s: float = Field(default=60.0, gt=0)  # Renewed while sending.
+    heartbeat_s: float = Field(default=15.0, gt=0)
+    proof_s: float = Field(default=10.0, gt=0)  # How often peers with confirm = "find" are asked …
+    proof_after_s: float = Field(
+        default=2.0, ge=0
+    )  # … for what was sent longer ago than this: indexing takes time.
+    proof_patience_s: float = Field(
+        default=600.0, gt=0
+    )  # Not found for this long after sending: it is sent again.
+    stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants to deliveries on their way.
+
+    @model_validator(mode="after")
+    def _renewal_comes_before_loss(self) -> Self:
+        if not self.heartbeat_s < self.lease_s:
+            raise ValueError("heartbeat_s must be below lease_s")
+        return self
+
+
+class WorkerSite(BaseModel, frozen=True, extra="forbid"):
+    """All that `python -m worker` reads, as JSON, from its standard input."""
+
+    ledger: LedgerSettings
+    spool: SpoolSettings
+    queue: QueueSettings
+    worker: WorkerSettings = WorkerSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    node_ae_title: AETitleText = "WETREAD"  # How we call ourselves when we send.
+    peers: tuple[PeerSettings, ...] = ()
+
+    def peer(self, name: str) -> PeerSettings | None:
+        """The peer called `name`, if this site still knows it."""
+        return named(self.peers, name)
