@@ -1,5 +1,4 @@
-"""
-A peer is a DICOM application that this site knows by configuration: a scanner, a workstation, an archive.
+"""A peer is a DICOM application that this site knows by configuration: a scanner, a workstation, an archive.
 
 One entry serves both directions: `addresses` and `receive` say whether and from where it may talk to us,
 `host`, `port` and `send` say whether and where it gets results.
@@ -49,6 +48,7 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
         NetworkText, ...
     ] = ()  # It calls from these networks only (CIDR); none means from anywhere.
     # Proposed in this order: nearly every archive takes explicit VR, and every one must take implicit (PS3.5 §10.1).
+
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
     # What proves that it has a result: its answer to C-STORE, or being found there afterwards by C-FIND.
     confirm: Literal["answer", "find"] = "answer"

@@ -1,5 +1,4 @@
-"""
-Everything that a site can decide about its node, each with its unit and its reason.
+"""Everything that a site can decide about its node, each with its unit and its reason.
 
 Frozen values, parsed once: a misspelt key or a wrong type stops the start with a sentence that names it.
 """
@@ -27,6 +26,7 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
         default=11112, ge=0, le=65535
     )  # Registered for DICOM; 104 needs root; 0 takes a free one.
     # "known": only AE titles of [[peer]] entries with `receive`, from their addresses. "any": whoever can connect.
+
     callers: Literal["any", "known"] = "any"
     require_called_ae_title: bool = (
         True  # Whoever does not know our name has the wrong machine (PS3.8 §9.3.4).
@@ -63,6 +63,7 @@ class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
         default=85.0, gt=0, le=100
     )  # Below this again: no flutter at the hard mark.
     # Nothing is taken in with less than this left, however large the disk: the ledger and results must still fit.
+
     reserve_bytes: int = Field(default=10 * _GIB, ge=0)
     measure_s: float = Field(default=1.0, ge=0)  # How long one look at the disk is believed.
 
