@@ -28,9 +28,8 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_network(text, strict=False))
 
 
-AETitleText = Annotated[
-    str, AfterValidator(_ae_title)
-]  # Text in settings and JSON, but never an invalid one.
+# Text in settings and JSON, but never an invalid one.
+AETitleText = Annotated[str, AfterValidator(_ae_title)]
 UidText = Annotated[str, AfterValidator(_uid)]
 NetworkText = Annotated[str, AfterValidator(_network)]
 
@@ -44,17 +43,14 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     port: int = Field(ge=1, le=65535)
     send: bool = True  # It may be the destination of results.
     receive: bool = True  # It may store instances here.
-    addresses: tuple[
-        NetworkText, ...
-    ] = ()  # It calls from these networks only (CIDR); none means from anywhere.
-    # Proposed in this order: nearly every archive takes explicit VR, and every one must take implicit (PS3.5 §10.1).
-
+    # It calls from these networks only (CIDR); none means from anywhere.
+    addresses: tuple[NetworkText, ...] = ()
+    # Proposed in this order: nearly all take explicit VR, and all must take implicit (PS3.5 §10.1).
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
     # What proves that it has a result: its answer to C-STORE, or being found there afterwards by C-FIND.
     confirm: Literal["answer", "find"] = "answer"
-    deadline_s: float = Field(
-        default=60.0, gt=0
-    )  # One whole delivery; a peer that stalls must not hold a worker.
+    # One whole delivery; a peer that stalls must not hold a worker.
+    deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
 
     def calls_from(self, address: str) -> bool:

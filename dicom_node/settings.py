@@ -19,35 +19,28 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     """How the node listens, and to whom."""
 
     ae_title: AETitleText = "WETREAD"
-    host: str = (
-        "127.0.0.1"  # Plain DICOM has no passwords: opening it to the network is a decision of the site.
-    )
+    # Plain DICOM has no passwords: opening it to the network is a decision of the site.
+    host: str = "127.0.0.1"
     port: int = Field(
         default=11112, ge=0, le=65535
-    )  # Registered for DICOM; 104 needs root; 0 takes a free one.
-    # "known": only AE titles of [[peer]] entries with `receive`, from their addresses. "any": whoever can connect.
-
+    )  # Registered for DICOM; 104 needs root; 0 is any free one.
+    # "known": only the AE titles of [[peer]] entries with `receive`, from their addresses.
+    # "any": whoever can connect.
     callers: Literal["any", "known"] = "any"
-    require_called_ae_title: bool = (
-        True  # Whoever does not know our name has the wrong machine (PS3.8 §9.3.4).
-    )
+    # Whoever does not know our name has the wrong machine (PS3.8 §9.3.4).
+    require_called_ae_title: bool = True
     # The same SOP Instance UID with other bytes: the first is always kept and the second always quarantined.
     # "keep" answers Success (the bytes are safe), "refuse" answers 0xA900 so that the sender notices.
     conflict: Literal["keep", "refuse"] = "keep"
 
-    max_pdu_bytes: int = Field(
-        default=65_536, ge=4096, le=1 << 20
-    )  # More gains nothing; costs a buffer each.
+    max_pdu_bytes: int = Field(default=65_536, ge=4096, le=1 << 20)  # More gains little; costs a buffer each.
     maximum_associations: int = Field(default=25, ge=1)  # Each costs two threads.
     maximum_connections: int = Field(default=64, ge=1)  # TCP connections, associated or not.
     connections_per_address: int = Field(default=32, ge=1)  # One broken machine must not use them all up.
-    instance_bytes_max: int = Field(
-        default=2 * _GIB, ge=1 << 20
-    )  # The instance is held in memory while it comes.
+    # An instance is held in memory while it comes in.
+    instance_bytes_max: int = Field(default=2 * _GIB, ge=1 << 20)
     idle_s: float = Field(default=60.0, gt=0)  # An association that says nothing this long is aborted.
-    artim_s: float = Field(
-        default=30.0, gt=0
-    )  # From connection to A-ASSOCIATE-RQ, in all (ARTIM, PS3.8 §9.1.5).
+    artim_s: float = Field(default=30.0, gt=0)  # From connection to A-ASSOCIATE-RQ, in all (PS3.8 §9.1.5).
     pdu_silence_s: float = Field(default=10.0, gt=0)  # Between two bytes of one PDU: the peer has died.
     pdu_s: float = Field(default=60.0, gt=0)  # For one whole PDU: nobody trickles 64 KiB in honest work.
     stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.
@@ -62,8 +55,7 @@ class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
     resume_percent: float = Field(
         default=85.0, gt=0, le=100
     )  # Below this again: no flutter at the hard mark.
-    # Nothing is taken in with less than this left, however large the disk: the ledger and results must still fit.
-
+    # Nothing is taken in with less than this left, however large the disk: ledger and results must still fit.
     reserve_bytes: int = Field(default=10 * _GIB, ge=0)
     measure_s: float = Field(default=1.0, ge=0)  # How long one look at the disk is believed.
 
