@@ -1,0 +1,250 @@
+"""
+Write the pages of docs/ that are drawn from the code: states, settings, commands, errors.
+
+    python -m docs.generate            write them
+    python -m docs.generate --check    fail where a page is not what the code says
+"""
+
+import argparse
+import ast
+import importlib
+import inspect
+import io
+import pkgutil
+import sys
+import textwrap
+import tokenize
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import ledger.delivery
+import ledger.job
+import ledger.study
+from ledger.errors import ModelError, PeerError, SiteError, StudyError, WetreadError
+from ledger.transition import mermaid
+
+DOCS = Path(__file__).parent
+PACKAGES = ("ledger", "dicom_node", "models", "results", "worker", "console")
+GENERATED = "<!-- Written by `make docs` from the code: change the code, not this page. -->\n\n"
+
+MACHINES = (
+    ("Study", ledger.study, "StudyState", "StudyEvent", ledger.study.StudyState.OPEN),
+    ("Job", ledger.job, "JobState", "JobEvent", ledger.job.JobState.QUEUED),
+    ("Delivery", ledger.delivery, "DeliveryState", "DeliveryEvent", ledger.delivery.DeliveryState.WAITING),
+)
+
+WHAT_TO_DO = {
+    PeerError: "The other system refused or went away. Wetread tries again by itself; look at the peer if it lasts.",
+    StudyError: "These images cannot be used. Nobody retries; the report in the archive says why.",
+    ModelError: "This model version misbehaved. The job is parked: tell the model's owner, then `wetread retry`.",
+    SiteError: "Something on this machine has to change first: disk, settings, licence. The message says what.",
+}
+
+
+def states() -> str:
+    """Every state machine: diagram, states, events."""
+    page = ["# States", "", GENERATED.strip(), ""]
+    page += ["A change that is not a row of these tables cannot happen.", ""]
+    for thing, module, state_name, event_name, initial in MACHINES:
+        page += [f"## {thing}", "", _opening(module), ""]
+        page += ["```mermaid", mermaid(module.TRANSITIONS, initial), "```", ""]
+        for title, enum_name in (("States", state_name), ("Events", event_name)):
+            comments = _member_comments(module, enum_name)
+            page += [f"### {title} of a {thing.lower()}", ""]
+            for member in getattr(module, enum_name):
+                page += [f"#### {member.value}", "", comments[member.name], ""]
+    return "\n".join(page)
+
+
+def settings() -> str:
+    """Every key of wetread.toml with its default and its reason."""
+    from console.settings import Site
+
+    page = ["# Settings: `wetread.toml`", "", GENERATED.strip(), ""]
+    page += [
+        "Every key has a default; a file may hold only what differs. An unknown key or a wrong type stops the start with",
+        "a sentence that names it. `wetread init` writes a commented file, `wetread settings` shows what is in force.",
+        "",
+    ]
+    for name, field in Site.model_fields.items():
+        model, repeated = _model_of(field.annotation)
+        title = field.alias or name
+        if model is None:
+            page += [f"## {title}", "", *_setting(Site, name, field), ""]
+            continue
+        page += [f"## {'[[' if repeated else '['}{title}{']]' if repeated else ']'}", "", inspect.getdoc(model) or "", ""]
+        for key, inner in model.model_fields.items():
+            page += [f"### {title}.{inner.alias or key}", "", *_setting(model, key, inner), ""]
+    return "\n".join(page)
+
+
+def commands() -> str:
+    """Every command with its own help text."""
+    from typer.main import get_command
+
+    from console.cli import app
+
+    root = get_command(app)
+    page = ["# Commands", "", GENERATED.strip(), ""]
+    for path, command in _leaves(root, "wetread"):
+        context = typer.Context(command, info_name=path)
+        page += [f"## {path}", "", inspect.cleandoc(command.help or ""), ""]
+        rows = []
+        for parameter in command.params:
+            names = ", ".join(f"`{name}`" for name in parameter.opts) if parameter.param_type_name == "option" else (
+                f"`{parameter.make_metavar(context)}`"
+            )
+            rows.append(f"- {names}: {getattr(parameter, 'help', None) or ''}".rstrip(": "))
+        page += [*rows, ""] if rows else []
+    return "\n".join(page)
+
+
+def errors() -> str:
+    """Every error class: whose fault, what it means, what to do."""
+    for package in PACKAGES:
+        _import_all(package)
+    page = ["# Errors", "", GENERATED.strip(), ""]
+    page += ["Every error says whose fault it is, because that decides what happens next.", ""]
+    for branch, advice in WHAT_TO_DO.items():
+        page += [f"## {branch.__name__}", "", advice, ""]
+        for error in sorted(_below(branch), key=lambda e: e.__name__):
+            page += [f"### {error.__name__}", "", inspect.getdoc(error) or "", ""]
+    others = sorted(
+        (e for e in _below(WetreadError) if not issubclass(e, tuple(WHAT_TO_DO))), key=lambda e: e.__name__
+    )
+    page += ["## Others", "", "Nobody's fault: two things happened at once, and one of them gave way.", ""]
+    for error in others:
+        page += [f"### {error.__name__}", "", inspect.getdoc(error) or "", ""]
+    return "\n".join(page)
+
+
+PAGES = {
+    "states.md": states,
+    "operating/settings.md": settings,
+    "operating/commands.md": commands,
+    "operating/errors.md": errors,
+}
+
+
+def _opening(module: types.ModuleType) -> str:
+    return (inspect.getdoc(module) or "").split("\n\n")[0]
+
+
+def _comments(source: str) -> dict[int, str]:
+    """Line → the comment on it, without its marker."""
+    return {
+        token.start[0]: token.string.lstrip("#: ").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+
+
+def _member_comments(module: types.ModuleType, name: str) -> dict[str, str]:
+    """Member of an enum → its comment."""
+    source = textwrap.dedent(inspect.getsource(getattr(module, name)))
+    return {key: _reason(source, node) for key, node in _assignments(source)}
+
+
+def _assignments(source: str) -> Iterator[tuple[str, ast.stmt]]:
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, node
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node
+
+
+def _reason(source: str, node: ast.stmt) -> str:
+    """The comments within an assignment, or else those right above it."""
+    comments = _comments(source)
+    end = node.end_lineno or node.lineno
+    within = [comments[line] for line in range(node.lineno, end + 1) if line in comments]
+    above: list[str] = []
+    line = node.lineno - 1
+    text = source.splitlines()
+    while line > 0 and text[line - 1].lstrip().startswith("#"):
+        above.insert(0, comments[line])
+        line -= 1
+    return " ".join([*above, *within])
+
+
+def _setting(model: type[BaseModel], key: str, field: FieldInfo) -> list[str]:
+    for owner in model.__mro__:
+        if key in owner.__dict__.get("__annotations__", {}):
+            source = textwrap.dedent(inspect.getsource(owner))
+            break
+    node = dict(_assignments(source))[key]
+    reason = field.description or _reason(source, node)
+    annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
+    if field.is_required():
+        default = "required"
+    else:
+        value = field.get_default(call_default_factory=True)
+        default = f"default `{value!s}`" if value not in ("", None, (), frozenset()) else "default: empty"
+    return [f"`{annotation}`, {default}.", "", reason] if reason else [f"`{annotation}`, {default}."]
+
+
+def _model_of(annotation: object) -> tuple[type[BaseModel] | None, bool]:
+    """The settings class of a section, and whether it may be repeated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for inner in typing.get_args(annotation):
+        model, _ = _model_of(inner)
+        if model:
+            return model, typing.get_origin(annotation) is tuple
+    return None, False
+
+
+def _leaves(command: typing.Any, path: str) -> Iterator[tuple[str, typing.Any]]:
+    children = getattr(command, "commands", None)
+    if not children:
+        yield path, command
+        return
+    for name, child in sorted(children.items()):
+        if not child.hidden:
+            yield from _leaves(child, f"{path} {name}")
+
+
+def _import_all(package: str) -> None:
+    root = importlib.import_module(package)
+    for module in pkgutil.walk_packages(root.__path__, f"{package}."):
+        # Alembic runs its own scripts, and __main__ modules are doors, not rooms.
+        if ".migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def _below(error: type[WetreadError]) -> Iterator[type[WetreadError]]:
+    for child in error.__subclasses__():
+        if child not in WHAT_TO_DO:
+            yield child
+        yield from _below(child)
+
+
+def main() -> int:
+    """Write or check."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    check = arguments.parse_args().check
+    stale = []
+    for name, write in PAGES.items():
+        path, text = DOCS / name, write().rstrip() + "\n"
+        if check:
+            if not path.exists() or path.read_text() != text:
+                stale.append(f"docs/{name}")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    if stale:
+        print(f"out of date: {', '.join(stale)}: run `make docs` and commit what it writes")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
