@@ -1,8 +1,8 @@
 """
 What a model is to the rest of the house: four verbs and a manifest.
 
-A model gets a `highdicom.Volume` whose array is (slice, row, column) in modality units (CT: Hounsfield units),
-with its affine to LPS millimetres, and gives findings on exactly that grid.
+A model gets a `highdicom.Volume` whose array is (slice, row, column) in modality units (CT: Hounsfield
+units), with its affine to LPS millimetres, and gives findings on exactly that grid.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Protocol
 import highdicom as hd
 from pydantic import BaseModel
 
-from ledger.errors import ModelError, StudyError
+from ledger.errors import ModelError, SiteError, StudyError
 from ledger.identifiers import Digest
 from results.findings import Findings
 
@@ -23,7 +23,14 @@ class UnknownModel(ModelError):
 
 
 class NotForThisModel(StudyError):
-    """The images are not what the manifest says the model is for."""
+    """The images are not what the model is made for, or its result could not be trusted.
+
+    A model may raise this inside; what leaves `run` are findings of outcome refused that carry its sentence.
+    """
+
+
+class SettingsNotUnderstood(SiteError):
+    """A rule gives a model a setting that it does not have, or a value that it cannot use."""
 
 
 class ModelInput(BaseModel, frozen=True, extra="forbid"):
@@ -47,6 +54,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     time_limit_s: float  #: hard: the child is killed after it
     memory_mib: int  #: on top of the volume, measured
     card: str = "CARD.md"
+    entry: str = ""  #: the class in the folder's `model.py`; a built-in model names it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +84,10 @@ class Model(Protocol):
         """Make ready on `device` ("cpu" or "cuda:0")."""
 
     def run(self, volume: hd.Volume, context: Context) -> Findings:
-        """The findings on the grid of `volume`. Raises `NotForThisModel` rather than guess."""
+        """The findings on the grid of `volume`; refused findings rather than a guess.
+
+        Raises `SettingsNotUnderstood` where the context's settings are not the model's.
+        """
 
     def estimate(self, shape: tuple[int, int, int]) -> Memory:
         """The memory that a volume of `shape` (slice, row, column) will take."""

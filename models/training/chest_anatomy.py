@@ -2,8 +2,8 @@
 The chest as formulas: where each organ is, as signed distances in millimetres.
 
 `x, y, z` are patient coordinates, LPS (PS3.3 §C.7.6.2.1.1): +x to the patient's left, +y posterior, +z
-towards the head; the origin lies in the middle of the chest. A signed distance is negative inside. Nothing here is
-measured from a person; sizes are those of an ordinary adult at full inspiration.
+towards the head; the origin lies in the middle of the chest. A signed distance is negative inside. Nothing
+here is measured from a person; sizes are those of an ordinary adult at full inspiration.
 """
 
 from dataclasses import dataclass

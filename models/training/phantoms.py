@@ -111,7 +111,7 @@ def chest(
 ) -> Phantom:
     """The chest on a grid of `shape` (slices, rows, columns); without a spacing the grid covers all of it.
 
-    `emphysema` is the part of the lungs (0 … 1) that is destroyed; `noise_hu` is the noise's standard deviation.
+    `emphysema` is the part of the lungs (0 … 1) that is destroyed; `noise_hu` is the noise's deviation.
     """
     uid = f"2.25.{(1 << 100) + seed}"
     geometry = grid(
@@ -238,7 +238,7 @@ def _paint_lumen(
 
 
 def _lattice(seed: int, emphysema: float) -> tuple[NDArray[np.float32], float]:
-    """A smooth random field every 4 mm of the chest, index (x, y, z), and the value that destroyed lung exceeds.
+    """A smooth random field every 4 mm of the chest, index (x, y, z), and what destroyed lung exceeds.
 
     That value is a quantile over the lung itself, so that the destroyed part is what was asked for.
     """

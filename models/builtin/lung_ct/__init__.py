@@ -1,0 +1,1 @@
+"""Lungs on CT, found without weights: thresholds, connectedness and shape."""

@@ -1,0 +1,122 @@
+"""
+Trachea and main bronchi: air in the chest that is not lung.
+
+The trachea is looked for from the cranial end: a round, dark spot near the middle of the body that stays in its
+place over the next slices. From there air is followed at rising thresholds, and the last one before the air of
+the lungs bursts in is kept ("explosion control": Mori et al., CAR 1996; as in Lo et al., EXACT'09, IEEE TMI 2012).
+All arrays are (z, y, x) on the working grid, z towards the head.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.prepare.morphology import FACES, Mask, Spacing, box_of, components, dilate
+
+_DARK_HU = -880.0  # Air in a trachea, blurred by a working voxel
+_AREA_MM2 = (40.0, 700.0)
+_ROUND = 2.2  # longer over shorter side
+_OFF_MIDDLE_MM = 45.0
+_STAYS_MM = 16.0  # over this height the spot must be found again, or it is gas of another kind
+_THRESHOLDS_HU = tuple(range(-990, -855, 10))
+_VOLUME_MAX_ML = 80.0  # trachea and bronchi of a large adult: about 50 ml
+_BURST = 1.6  # the lungs have burst in where 10 HU more make the tree so many times larger
+_BURST_FLOOR_ML = 25.0  # below it, growth is the trachea filling up
+WALL_MM = 2.0  # added around the air: the wall, as thick as it looks on a working grid
+
+
+@dataclass(frozen=True, slots=True)
+class Airways:
+    """What was found of the airways; `mask` is empty where no trachea was."""
+
+    mask: Mask
+    seed: tuple[int, int, int] | None
+
+    @property
+    def found(self) -> bool:
+        """Whether a trachea was seen."""
+        return self.seed is not None
+
+
+def find_airways(hu: NDArray[np.float32], body: Mask, spacing_mm: Spacing) -> Airways:
+    """Air and wall of trachea and main bronchi."""
+    none = np.zeros_like(body)
+    seed = _trachea(hu, body, spacing_mm)
+    if seed is None:
+        return Airways(none, None)
+    lumen = _grow(hu, body, seed, float(np.prod(spacing_mm)) / 1000)
+    if lumen is None:
+        return Airways(none, None)
+    return Airways(dilate(lumen, WALL_MM, spacing_mm), seed)
+
+
+def _trachea(hu: NDArray[np.float32], body: Mask, spacing_mm: Spacing) -> tuple[int, int, int] | None:
+    """A voxel in the trachea, from the cranial end of the images; None where there is none in their upper half."""
+    slices = np.flatnonzero(body.any(axis=(1, 2)))
+    if slices.size == 0:
+        return None
+    lowest = slices[0] + (slices[-1] - slices[0]) // 3
+    for z in range(slices[-1], lowest - 1, -1):
+        for spot in _spots(hu[z], body[z], spacing_mm):
+            steps = max(1, round(_STAYS_MM / spacing_mm[0]))
+            if _stays(spot, hu, body, range(z - 1, max(z - steps, 0) - 1, -1), spacing_mm):
+                y, x = np.argwhere(spot)[np.argmin(hu[z][spot])]
+                return int(z), int(y), int(x)
+    return None
+
+
+def _spots(plane: NDArray[np.float32], body: Mask, spacing_mm: Spacing) -> list[Mask]:
+    """The round dark spots near the middle of the body, darkest first: masks (y, x)."""
+    _, step_y, step_x = spacing_mm
+    labels, count = ndimage.label((plane < _DARK_HU) & body)
+    if count == 0:
+        return []
+    columns = np.flatnonzero(body.any(axis=0))
+    middle = (columns[0] + columns[-1]) / 2
+    found = []
+    for number, (rows, cols) in enumerate(ndimage.find_objects(labels), 1):
+        spot = labels == number
+        area = spot.sum() * step_y * step_x
+        height, width = (rows.stop - rows.start) * step_y, (cols.stop - cols.start) * step_x
+        off = abs((cols.start + cols.stop - 1) / 2 - middle) * step_x
+        round_enough = max(height, width) <= _ROUND * min(height, width)
+        if _AREA_MM2[0] <= area <= _AREA_MM2[1] and round_enough and off <= _OFF_MIDDLE_MM:
+            found.append(spot)
+    return sorted(found, key=lambda spot: float(plane[spot].mean()))
+
+
+def _stays(spot: Mask, hu: NDArray[np.float32], body: Mask, below: range, spacing_mm: Spacing) -> bool:
+    """Whether every slice `below` has a spot that overlaps the one above it."""
+    for z in below:
+        overlapping = [
+            next_spot for next_spot in _spots(hu[z], body[z], spacing_mm) if (next_spot & spot).any()
+        ]
+        if not overlapping:
+            return False
+        spot = overlapping[0]
+    return True
+
+
+def _grow(hu: NDArray[np.float32], body: Mask, seed: tuple[int, int, int], voxel_ml: float) -> Mask | None:
+    """The air that hangs together with `seed` at the highest threshold at which it is still a tree."""
+    box = box_of(body)
+    inner, inside = hu[box], body[box]
+    at = tuple(i - side.start for i, side in zip(seed, box, strict=True))
+    kept: Mask | None = None
+    kept_ml = 0.0
+    for threshold in _THRESHOLDS_HU:
+        labels, _ = components((inner < threshold) & inside, FACES)
+        if labels[at] == 0:
+            continue
+        tree = labels == labels[at]
+        tree_ml = float(tree.sum()) * voxel_ml
+        if tree_ml > _VOLUME_MAX_ML or (tree_ml > _BURST_FLOOR_ML and kept_ml and tree_ml > _BURST * kept_ml):
+            break
+        kept, kept_ml = tree, tree_ml
+    if kept is None:
+        return None
+    lumen = np.zeros_like(body)
+    lumen[box] = kept
+    return lumen

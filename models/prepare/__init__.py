@@ -1,0 +1,1 @@
+"""Voxels made ready for a model, and its answer brought back to the source grid."""
