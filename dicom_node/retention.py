@@ -33,8 +33,8 @@ def oldest_expired(
 ) -> Expiry | None:
     """The study to delete next: the one whose last image is oldest, if it may go at all.
 
-    `finished` are studies that the ledger is done with. While the disk has room they stay for `keep_days`; above
-    the soft mark only for `keep_at_least_days`.
+    `finished` are studies that the ledger is done with. While the disk has room they stay for `keep_days`;
+    above the soft mark only for `keep_at_least_days`.
     """
     oldest = min(finished, key=lambda study: (study.last_arrival_at, study.id), default=None)
     if oldest is None:

@@ -14,7 +14,7 @@ from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 §A.2.1
-#: Who we are, in associations and in the files that we write: a UUID-derived UID (PS3.5 §B.2, PS3.7 §D.3.3.2).
+#: Who we are, in associations and files: a UUID-derived UID (PS3.5 §B.2, PS3.7 §D.3.3.2).
 IMPLEMENTATION_CLASS = Uid("2.25.227306548125203480107243187312570012365")
 IMPLEMENTATION_VERSION = "WETREAD_1"  # at most 16 characters
 

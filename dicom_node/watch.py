@@ -19,7 +19,7 @@ from dicom_node.series_facts import SeriesFacts
 from dicom_node.settings import ClosingSettings
 from ledger.errors import SiteError
 from ledger.failpoint import failpoint
-from ledger.identifiers import JobId, Uid
+from ledger.identifiers import JobId, SeriesId, StudyId, Uid
 from ledger.job import NewJob
 from ledger.journal import log
 from ledger.store.ledger import Ledger
@@ -31,8 +31,8 @@ _EVERY_S = 0.5  # A reader does not notice half a second; the ledger does not no
 class OpenAssociations(Protocol):
     """Who knows which associations are open."""
 
-    def open_for(self, study: Uid) -> int:
-        """How many open associations have sent an instance of `study`."""
+    def open_for(self, study_id: StudyId) -> int:
+        """How many open associations have sent at least one instance of the study."""
 
 
 class Watch:
@@ -64,7 +64,7 @@ class Watch:
         self._thread.start()
 
     def stop(self, within_s: float = 5.0) -> None:
-        """Finish the round that is going on, and no other. What is still open is closed after the next start."""
+        """Finish the study that is being closed, and no other: the rest is closed after the next start."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(within_s)
@@ -77,7 +77,7 @@ class Watch:
             if self._stopping.is_set():
                 break
             facts = closing.facts_of(
-                study, now_s=now_s, open_associations=self._associations.open_for(study.study)
+                study, now_s=now_s, open_associations=self._associations.open_for(study.id)
             )
             judged = verdict(facts, self._patience)
             if judged.closed and self._close(study, judged):
@@ -122,11 +122,9 @@ class Watch:
     def _tidy(self) -> None:
         """Delete one expired study; come back in the next round while there are more."""
         keeper = self._house_keeper
-        if (
-            keeper is not None
-            and time.monotonic() - self._tidied_at >= keeper.every_s
-            and keeper.tidy() is None
-        ):
+        if keeper is None or time.monotonic() - self._tidied_at < keeper.every_s:
+            return
+        if keeper.tidy() is None:
             self._tidied_at = time.monotonic()
 
 
@@ -135,10 +133,14 @@ def notes_of(
 ) -> list[RoutingNote]:
     """What the history says of this closing: why there are jobs, or why there are none."""
     if not rules:
-        return [RoutingNote(None, "", False, "no rule is configured: add a [[rule]] to wetread.toml")]
+        return [_note(None, "", False, "no rule is configured: add a [[rule]] to wetread.toml")]
     if not series:
-        return [RoutingNote(None, "", False, "the study has no series")]
-    return [RoutingNote(each.series.series_id, each.rule.name, each.taken, each.because) for each in answers]
+        return [_note(None, "", False, "the study has no series")]
+    return [_note(each.series.series_id, each.rule.name, each.taken, each.because) for each in answers]
+
+
+def _note(series_id: SeriesId | None, rule: str, taken: bool, because: str) -> RoutingNote:
+    return RoutingNote(series_id=series_id, rule=rule, taken=taken, because=because)
 
 
 def new_job(answer: RuleAnswer) -> NewJob:
