@@ -29,8 +29,8 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     device: str = "auto"  # "cpu", "cuda:0", or the GPU if there is one
     lease_s: float = Field(default=60.0, gt=0)  # A worker silent for this long has lost its job to another.
     heartbeat_s: float = Field(default=15.0, gt=0)  # Three renewals may fail before the lease is lost.
-    # Since the last renewal. A worker that was stopped for longer changes nothing more, although its lease may still
-    # hold: what it is about to write could arrive too late.
+    # Since the last renewal. A worker that was stopped for longer changes nothing more, although its lease
+    # may still hold: what it is about to write could arrive too late.
     silence_s: float = Field(default=45.0, gt=0)
     attempts_max: int = Field(default=3, ge=1)  # A study that kills its worker three times is parked.
     crash_backoff_s: float = Field(default=1.0, ge=0)  # Times the attempt: 1 s, then 2 s.
@@ -47,8 +47,8 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     )  # Address space; leave empty where CUDA is used.
     threads: int | None = Field(default=None, ge=1)  # CPU threads of torch; none means all cores
 
-    # "package.module:Class" as a model's name runs that class, with all that it imports, as the worker. Only for code
-    # that the site trusts as much as Wetread itself.
+    # "package.module:Class" as a model's name runs that class, with all that it imports, as the worker. Only
+    # for code that the site trusts as much as Wetread itself.
     allow_python_models: bool = False
 
     relay_s: float = Field(default=0.02, gt=0)  # A job waits half of this on average; one look costs 0.1 ms.

@@ -1,0 +1,109 @@
+"""Workers that die, freeze or are stopped in the middle of a job: somebody else finishes it, once."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from ledger.job import JobState
+from tests.faults.test_worker_children import events, started, traces
+from tests.peers.loopback import until
+from tests.worker.site import model, worker_bench
+
+pytestmark = [pytest.mark.fault, pytest.mark.peer]
+
+
+def test_a_killed_workers_job_runs_elsewhere_when_its_lease_is_over(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        gate, trace = tmp_path / "gate", tmp_path / "trace"
+        job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
+        bench.start("dispatch")
+        first = bench.start("compute")
+        started(bench, trace)
+        bench.start("compute")
+        first.kill()
+        started(bench, trace, runs=2)
+        gate.touch()
+        job = bench.wait(job_id, JobState.DONE)
+
+        assert job.attempts == 2
+        assert "lease_expired" in events(bench, job_id)
+        assert len(bench.kept(job_id)) == 2
+        assert not bench.leftovers()
+
+
+def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        gate, trace = tmp_path / "gate", tmp_path / "trace"
+        job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
+        bench.start("dispatch")
+        sleeper = bench.start("compute")
+        started(bench, trace)
+        sleeper.signal(signal.SIGSTOP)
+        bench.start("compute")
+        started(bench, trace, runs=2)
+        # Both children may finish now: the sleeper's has its answer in the pipe before its parent wakes up.
+        gate.touch()
+        done = bench.wait(job_id, JobState.DONE)
+        before = (bench.kept(job_id), bench.ledger.history(job_id=job_id))
+        sleeper.signal(signal.SIGCONT)
+        until(lambda: "job.lost" in sleeper.log.read_text(), within_s=10, what="the sleeper noticed")
+
+        assert (bench.kept(job_id), bench.ledger.history(job_id=job_id)) == before
+        assert bench.job(job_id) == done
+        assert events(bench, job_id).count("finished") == 1
+        until(lambda: not bench.leftovers(), within_s=5, what="the sleeper cleared its folder")
+
+
+def test_a_stopped_worker_gives_its_job_back_uncounted(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        gate, trace = tmp_path / "gate", tmp_path / "trace"
+        job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
+        dispatch = bench.start("dispatch")
+        first = bench.start("compute")
+        pid = started(bench, trace)
+
+        assert first.stop(within_s=10) == 0
+        assert not Path(f"/proc/{pid}").exists()
+        assert bench.job(job_id).state is JobState.QUEUED
+        assert not bench.leftovers()
+
+        bench.start("compute")
+        started(bench, trace, runs=2)
+        gate.touch()
+        assert bench.wait(job_id, JobState.DONE).attempts == 1
+        assert len(traces(trace)) == 2
+        assert dispatch.stop(within_s=10) == 0
+
+
+@pytest.mark.parametrize("point", ["job_claimed", "results_kept", "job_finished"])
+def test_a_worker_killed_between_two_steps_leaves_one_set_of_results(tmp_path, point):
+    with worker_bench(tmp_path) as bench:
+        undisturbed = bench.open_job(model("Fine"))
+        bench.start("dispatch")
+        doomed = bench.start("compute", failpoint=f"{point}:kill")
+        doomed.process.wait(20)
+        bench.start("compute")
+        bench.wait(undisturbed, JobState.DONE)
+        digests = bench.kept(undisturbed)
+
+        assert len(digests) == 2
+        assert events(bench, undisturbed).count("finished") == 1
+        # The first attempt's files, where it kept any, are the second one's files.
+        files = {path.stem for path in (tmp_path / "spool" / "results").iterdir()}
+        assert files == set(digests)
+        until(lambda: not bench.leftovers(), within_s=5, what="nothing is left over")
+
+
+def test_a_job_withdrawn_while_it_runs_is_broken_off(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        trace = tmp_path / "trace"
+        job_id = bench.open_job(model("Slow"), settings={"seconds": 60, "trace": str(trace)})
+        bench.start("dispatch")
+        bench.start("compute")
+        pid = started(bench, trace)
+        bench.ledger.cancel_job(job_id, "not needed")
+
+        until(lambda: not Path(f"/proc/{pid}").exists(), within_s=5, what="the run was broken off")
+        assert bench.job(job_id).state is JobState.CANCELLED
+        assert bench.ledger.results_of(job_id) == []

@@ -1,0 +1,247 @@
+"""
+`python -m worker compute|deliver|dispatch`: reads a `WorkerSite` as JSON from standard input, says `ready` on
+standard output, and works until SIGTERM. This file composes the parts; it is the only one here that reads the
+environment.
+"""
+
+import argparse
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+from celery import Celery, signals
+from pydantic import ValidationError
+
+from dicom_node.peers import PeerSettings
+from dicom_node.readback import find_instance
+from dicom_node.spool import Spool
+from ledger import failpoint, journal
+from ledger.delivery import DeliveryRecord
+from ledger.errors import WetreadError
+from ledger.identifiers import AETitle
+from ledger.store.ledger import Ledger
+from worker.app import DELIVER, JOB_QUEUES, application
+from worker.attempt import Child
+from worker.compute import Bench
+from worker.deliver import Post
+from worker.dispatch import Relay
+from worker.pool import WakingThreads
+from worker.proof import prove
+from worker.settings import WorkerSite
+from worker.sweep import sweep
+from worker.tasks import open_to_deliveries, open_to_jobs
+
+log = structlog.get_logger()
+
+# All that the child gets of our environment: where programs and libraries are, and which GPU is ours.
+# Anything else may be a credential.
+_CHILD_MAY_SEE = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",
+    "VIRTUAL_ENV", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH",
+    "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "PYTORCH_CUDA_ALLOC_CONF", "SystemRoot",
+)  # fmt: skip
+_FORGOTTEN_S = 3600.0
+
+
+def main() -> int:
+    """Run one part until SIGTERM. The exit status is 0 after SIGTERM, 2 for settings that cannot be."""
+    options = argparse.ArgumentParser(prog="python -m worker", description="One part of the worker.")
+    options.add_argument("part", choices=["compute", "deliver", "dispatch"])
+    options.add_argument("--log", choices=["json", "text"], default="json")
+    options.add_argument("--level", default="info")
+    asked = options.parse_args()
+
+    journal.configure(json=asked.log == "json", level=asked.level)
+    if point := os.environ.get("WETREAD_FAILPOINT"):
+        failpoint.arm(point)
+    try:
+        site = WorkerSite.model_validate_json(sys.stdin.buffer.read())
+    except ValidationError as error:
+        for one in error.errors(include_input=False, include_url=False):
+            print(f"{'.'.join(map(str, one['loc']))}: {one['msg']}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        ledger = Ledger.open(site.ledger)
+    except WetreadError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    parts: dict[str, Callable[[WorkerSite, Ledger, str], int]] = {
+        "compute": _compute,
+        "deliver": _deliver,
+        "dispatch": _dispatch,
+    }
+    try:
+        return parts[asked.part](site, ledger, owner)
+    finally:
+        ledger.close()
+
+
+def _compute(site: WorkerSite, ledger: Ledger, owner: str) -> int:
+    spool = Spool(site.spool)
+    work = site.spool.path / "work"
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _forget(work)
+    child = Child(site.worker, _environment_of_child(os.environ))
+    bench = Bench(ledger, spool, site.worker, child, owner=owner, work=work)
+    app = application(site.queue)
+    open_to_jobs(app, bench.compute)
+    # The main thread starts it and stays, so torch is imported while the queue is still being joined.
+    child.start()
+    try:
+        return _consume(app, JOB_QUEUES, owner, at_once=1, stop=bench.stop, stop_s=site.worker.stop_s)
+    finally:
+        child.kill()
+
+
+def _deliver(site: WorkerSite, ledger: Ledger, owner: str) -> int:
+    post = Post(ledger, Spool(site.spool), site, owner=owner)
+    app = application(site.queue)
+    open_to_deliveries(app, post.deliver)
+    return _consume(
+        app,
+        (DELIVER,),
+        owner,
+        at_once=site.delivery.at_once,
+        stop=post.stop,
+        stop_s=site.delivery.stop_s,
+        give_back=post.give_back,
+    )
+
+
+def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    calling = AETitle.parse(site.node_ae_title)
+
+    def found(peer: PeerSettings, sent: DeliveryRecord) -> bool:
+        return find_instance(
+            peer,
+            calling=calling,
+            study=sent.result.study,
+            series=sent.result.series,
+            sop_instance=sent.result.sop_instance,
+            deadline_s=peer.deadline_s,
+        )
+
+    rounds = [
+        _every(site.worker.sweep_s, stop, "sweep", lambda: sweep(ledger, site.worker)),
+        _every(
+            site.delivery.proof_s,
+            stop,
+            "proof",
+            # Its own thread: a silent archive must not hold up the relay.
+            lambda: prove(ledger, site, found),
+        ),
+    ]
+    log.info("worker.started", part="dispatch", owner=owner)
+    _say_ready()
+    Relay(ledger, application(site.queue)).run(stop, every_s=site.worker.relay_s)
+    for one in rounds:
+        one.join(site.worker.stop_s)
+    return 0
+
+
+def _consume(
+    app: Celery,
+    queues: tuple[str, ...],
+    owner: str,
+    *,
+    at_once: int,
+    stop: Callable[[], None],
+    stop_s: float,
+    give_back: Callable[[], None] = lambda: None,
+) -> int:
+    """Run a Celery worker until SIGTERM, and at most `stop_s` longer.
+
+    Threads, and not processes: time limits and kills are the business of `worker.attempt`, whose child needs
+    no second parent; a thread can be told to stop at once; and the main thread goes on answering Redis and
+    signals.
+    """
+
+    def on_shutting_down(**_: object) -> None:
+        stop()
+        threading.Thread(target=_leave, args=(stop_s, give_back), daemon=True).start()
+
+    def on_ready(**_: object) -> None:
+        if not said_ready.is_set():  # It comes again after every lost connection.
+            said_ready.set()
+            log.info("worker.started", part=",".join(queues), owner=owner)
+            _say_ready()
+
+    said_ready = threading.Event()
+    signals.setup_logging.connect(_leave_logging_alone)
+    signals.worker_shutting_down.connect(on_shutting_down)
+    signals.worker_ready.connect(on_ready)
+    worker = app.Worker(
+        hostname=f"{queues[0]}@{socket.gethostname()}-{os.getpid()}",
+        pool=WakingThreads,
+        concurrency=at_once,
+        queues=list(queues),
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _leave(stop_s: float, give_back: Callable[[], None]) -> None:
+    """The end of patience: what still runs is given back, or will be when its lease runs out."""
+    time.sleep(stop_s)
+    log.warning("worker.left_early", after_s=stop_s)
+    try:
+        give_back()
+    finally:
+        os._exit(0)
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Celery configures logging only if nobody listens to this signal; the journal has done so already."""
+
+
+def _every(seconds: float, stop: threading.Event, name: str, act: Callable[[], None]) -> threading.Thread:
+    def loop() -> None:
+        while not stop.is_set():
+            try:
+                act()
+            except Exception as error:  # the outermost loop of this thread: the next round comes
+                log.error(f"{name}.failed", error=type(error).__name__)  # noqa: TRY400 no values of strangers in the log
+            stop.wait(seconds)
+
+    thread = threading.Thread(target=loop, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _environment_of_child(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: environment[name] for name in _CHILD_MAY_SEE if name in environment}
+
+
+def _forget(work: Path) -> None:
+    """Delete what killed workers left long ago; younger folders go with their job's next claim."""
+    for folder in work.iterdir():
+        try:
+            forgotten = time.time() - folder.stat().st_mtime > _FORGOTTEN_S
+        except FileNotFoundError:
+            continue
+        if forgotten:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _say_ready() -> None:
+    print("ready", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

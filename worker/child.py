@@ -1,0 +1,128 @@
+"""
+The process that owns torch: it reads requests from one pipe, answers on another, and knows nothing else.
+
+It has no ledger, no broker and no archive: only the paths of the files of one job and a folder for its
+results. It may be killed at any moment, and nothing is lost by it. Run as `python -m worker.child` by
+`worker.attempt`.
+"""
+
+import argparse
+import ctypes
+import errno
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import BaseModel
+
+from ledger.errors import ModelError, SiteError, StudyError
+from worker.exchange import Done, Entered, Failed, Ready, Stage, frame, read_request
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_NO_NEW_PRIVS = 38
+_OURS_TO_MEND = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe."""
+    options = argparse.ArgumentParser(prog="worker.child")
+    options.add_argument("--parent", type=int, required=True)
+    options.add_argument("--device", default="auto")
+    options.add_argument("--memory-mib", type=int)
+    options.add_argument("--threads", type=int)
+    asked = options.parse_args()
+
+    _die_with(asked.parent)
+    _limit(asked.memory_mib)
+    requests, answers = _pipes()
+    faulthandler.enable()  # Says where a segmentation fault happened; shows no values.
+    # Warnings of pydicom quote the offending values, and those are patient data.
+    warnings.simplefilter("ignore")
+
+    # Here and not on top: everything above is in force before the first line of third-party code runs.
+    import pydicom  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    from worker.run import Residents, analyse  # noqa: PLC0415
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+
+    residents = Residents(device=asked.device)
+
+    def enter(stage: Stage, limit_s: float | None = None) -> None:
+        _say(answers, Entered(stage=stage, limit_s=limit_s))
+
+    _say(answers, Ready())
+    while (request := read_request(requests)) is not None:
+        answer: Done | Failed
+        try:
+            answer = Done(reply=analyse(request, residents=residents, enter=enter))
+        except StudyError as error:
+            answer = Failed(fault="study", error=type(error).__name__, because=str(error))
+        except ModelError as error:
+            answer = Failed(fault="model", error=type(error).__name__, because=str(error))
+        except SiteError as error:
+            answer = Failed(fault="site", error=type(error).__name__, because=str(error))
+        except Exception as error:  # whatever a model raises, the parent hears of it
+            answer = _unforeseen(error)
+        _say(answers, answer)
+
+
+def _unforeseen(error: Exception) -> Failed:
+    """Say what happened without the message of `error`: it may quote values of the images' headers."""
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.errno in _OURS_TO_MEND:
+        return Failed(
+            fault="disk", error=name, because=f"the child could not write: {os.strerror(error.errno)}"
+        )
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return Failed(fault="crash", error=name, because="there was not enough memory")
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    return Failed(fault="crash", error=name, because=f"{name} was raised{where}")
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Requests and answers on descriptors of their own; whatever a library prints goes to standard error."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _say(answers: BinaryIO, message: BaseModel) -> None:
+    left = memoryview(frame(message))
+    while left:
+        left = left[answers.write(left) :]
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the parent is, however it ends: a model that nobody waits for only heats the room."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:  # It died before we asked to be told.
+        os._exit(1)
+    # Stopping is the parent's decision: a Ctrl-C for the whole terminal must not look like a crash.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _limit(memory_mib: int | None) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core dump holds the patient's images.
+    if memory_mib is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
+
+
+if __name__ == "__main__":
+    main()

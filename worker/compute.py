@@ -1,0 +1,239 @@
+"""
+One job, from the claim to the last row: the order of the steps is the promise, so they stay on one screen.
+
+Results are computed in a folder that nobody else knows, kept in the spool under their digest, and only then
+recorded, in one transaction with the deliveries that they open. A crash between any two steps leaves either
+nothing, or files that the next attempt makes again, byte for byte, under the same names.
+"""
+
+import shutil
+import threading
+from pathlib import Path
+
+import structlog
+
+from dicom_node.spool import Spool
+from ledger.errors import ModelError, SiteError
+from ledger.failpoint import failpoint
+from ledger.identifiers import JobId, Uid
+from ledger.job import Claim, JobEvent, JobState, LeaseLost
+from ledger.result import NewResult
+from ledger.store.ledger import Ledger
+from worker.attempt import Child, Interrupted, Lost
+from worker.claim import Bell, Interruption, Lease
+from worker.exchange import Done, Failed, ResultFile, RunReply, RunRequest
+from worker.settings import WorkerSettings
+from worker.verify import Verification
+
+log = structlog.get_logger()
+
+_AWAY_PAUSE_S = 1.0
+
+
+class ForeignFile(ModelError):
+    """The child named a file outside its own folder."""
+
+
+class Bench:
+    """Where jobs are computed, one at a time."""
+
+    def __init__(
+        self, ledger: Ledger, spool: Spool, settings: WorkerSettings, child: Child, *, owner: str, work: Path
+    ) -> None:
+        """`work` is the folder that holds a folder for each running job."""
+        self._ledger = ledger
+        self._spool = spool
+        self._settings = settings
+        self._child = child
+        self._owner = owner
+        self._work = work
+        self._bell: Bell | None = None
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Give back the job in hand and take no other. Safe to call from a signal handler."""
+        self._stopping.set()
+        if (bell := self._bell) is not None:
+            bell.ring(Interruption.STOPPING)
+
+    def compute(self, job_id: JobId) -> None:
+        """Compute a job, if it waits for that and nobody else has it."""
+        if self._stopping.is_set():
+            return
+        claim = self._ledger.claim_job(
+            job_id,
+            owner=self._owner,
+            lease_s=self._settings.lease_s,
+            attempts_max=self._settings.attempts_max,
+        )
+        if claim is None:
+            return  # A hint that came twice, too late or too early.
+        failpoint("job_claimed")
+        log.info("job.claimed", job=job_id, attempt=claim.attempt, model=claim.model)
+
+        bell = self._bell = Bell()
+        if self._stopping.is_set():  # It was set before there was a bell to ring.
+            bell.ring(Interruption.STOPPING)
+        folder = self._folder(claim)
+        try:
+            with Lease(
+                lambda: self._ledger.renew_job(claim),
+                what=f"job {job_id}",
+                heartbeat_s=self._settings.heartbeat_s,
+                silence_s=self._settings.silence_s,
+                lost=lambda: bell.ring(Interruption.LEASE_LOST),
+            ) as lease:
+                self._attempt(claim, folder, lease, bell)
+        except LeaseLost as lost:
+            log.warning("job.lost", job=job_id, epoch=claim.epoch, because=str(lost))
+        finally:
+            self._bell = None
+            bell.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _attempt(self, claim: Claim, folder: Path, lease: Lease, bell: Bell) -> None:
+        paths = [self._spool.absolute(one.path) for one in claim.inputs]
+        verification = Verification(
+            list(zip(claim.inputs, paths, strict=True)), broken=lambda: bell.ring(Interruption.INPUT_BROKEN)
+        )
+        answer = self._child.run(self._request(claim, paths, folder), bell)
+        if isinstance(answer, Interrupted) and answer.why is not Interruption.INPUT_BROKEN:
+            verification.abandon()
+            self._broken_off(claim, answer.why)
+            return
+
+        # Whatever the child says of them, it counts only if these are the bytes that arrived.
+        if (broken := verification.result()) is not None:
+            self._park(claim, lease, broken)
+            return
+
+        match answer:
+            case Done(reply=reply):
+                try:
+                    results = [self._keep(one, folder, lease) for one in reply.files]
+                except SiteError as error:
+                    self._give_back(claim, lease, str(error), self._settings.site_backoff_s)
+                    return
+                except ModelError as error:
+                    self._park(claim, lease, str(error))
+                    return
+                failpoint("results_kept")
+                self._finish(claim, reply, results, lease)
+                failpoint("job_finished")
+            case Failed(fault="study" | "model" | "site"):
+                self._park(claim, lease, answer.because)
+            case Failed(fault="disk") | Lost(before_work=True):
+                self._give_back(claim, lease, answer.because, self._settings.site_backoff_s)
+            case Failed() | Lost():
+                self._crashed(claim, lease, answer.because)
+
+    def _request(self, claim: Claim, paths: list[Path], folder: Path) -> RunRequest:
+        return RunRequest(
+            model=claim.model,
+            settings=claim.settings,
+            inputs=tuple(map(str, paths)),
+            out=str(folder),
+            at=claim.created_at,
+            device=self._settings.device,
+            allow_python_models=self._settings.allow_python_models,
+        )
+
+    def _folder(self, claim: Claim) -> Path:
+        """An empty folder for this epoch; what earlier holders of the job left behind goes away."""
+        for left in self._work.glob(f"{claim.job_id}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        folder = self._work / f"{claim.job_id}-{claim.epoch}"
+        folder.mkdir(parents=True, mode=0o700)
+        return folder
+
+    def _keep(self, one: ResultFile, folder: Path, lease: Lease) -> NewResult:
+        lease.confirm()
+        path = Path(one.path)
+        if path.is_symlink() or path.resolve().parent != folder.resolve():
+            raise ForeignFile(f"the child names {path.name}, which is not a file in its own folder")
+        digest, size, kept = self._spool.keep_result(path)
+        return NewResult(
+            role=one.role,
+            sop_class=Uid.parse(one.sop_class),
+            sop_instance=Uid.parse(one.sop_instance),
+            study=Uid.parse(one.study),
+            series=Uid.parse(one.series),
+            transfer_syntax=Uid.parse(one.transfer_syntax),
+            digest=digest,
+            size=size,
+            path=kept,
+        )
+
+    def _finish(self, claim: Claim, reply: RunReply, results: list[NewResult], lease: Lease) -> None:
+        """Record it, for as long as the lease holds: a minute's work outlives a second's outage."""
+        pause = threading.Event()
+        while True:
+            lease.confirm()
+            try:
+                deliveries = self._ledger.finish_job(
+                    claim,
+                    outcome=reply.outcome,
+                    because=reply.because,
+                    model_identity=reply.model_identity,
+                    results=results,
+                    timings=reply.timings,
+                )
+            except SiteError as away:
+                log.warning("job.not_recorded", job=claim.job_id, because=str(away))
+                pause.wait(_AWAY_PAUSE_S)
+                continue
+            log.info(
+                "job.done",
+                job=claim.job_id,
+                outcome=reply.outcome,
+                results=len(results),
+                deliveries=len(deliveries),
+                **{f"{stage}_s": round(seconds, 3) for stage, seconds in reply.timings.items()},
+            )
+            return
+
+    def _park(self, claim: Claim, lease: Lease, because: str) -> None:
+        """It would end the same way again: somebody has to look."""
+        lease.confirm()
+        self._ledger.park_job(claim, because)
+        log.error("job.parked", job=claim.job_id, because=because)
+
+    def _crashed(self, claim: Claim, lease: Lease, because: str) -> None:
+        lease.confirm()
+        limit = self._settings.attempts_max
+        if claim.attempt >= limit:
+            because = f"given up after {claim.attempt} attempts; in the last one {because}"
+        state = self._ledger.return_job(
+            claim,
+            JobEvent.CRASHED,
+            because=because,
+            retry_in_s=self._settings.crash_backoff_s * claim.attempt,
+            attempts_max=limit,
+        )
+        event = "job.parked" if state is JobState.PARKED else "job.crashed"
+        log.error(event, job=claim.job_id, attempt=claim.attempt, because=because)
+
+    def _give_back(self, claim: Claim, lease: Lease, because: str, retry_in_s: float) -> None:
+        """Our own trouble: the job waits without a counted attempt, however long the disk stays full."""
+        lease.confirm()
+        self._ledger.return_job(
+            claim,
+            JobEvent.RELEASED,
+            because=because,
+            retry_in_s=retry_in_s,
+            attempts_max=self._settings.attempts_max,
+        )
+        log.error("job.given_back", job=claim.job_id, because=because)
+
+    def _broken_off(self, claim: Claim, why: Interruption) -> None:
+        if why is Interruption.STOPPING:
+            self._ledger.return_job(
+                claim,
+                JobEvent.RELEASED,
+                because="the worker was stopped",
+                retry_in_s=0.0,
+                attempts_max=self._settings.attempts_max,
+            )
+            log.info("job.released", job=claim.job_id)
+        else:
+            log.warning("job.lost", job=claim.job_id, epoch=claim.epoch, because="its lease was lost")

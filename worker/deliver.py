@@ -1,0 +1,159 @@
+"""
+One result to one peer, and every answer turned into one event.
+
+The file that goes out is the file that was kept: the same bytes at the first attempt and at the fiftieth, so
+a peer that already has them can say yes again. Nothing here gives up on a peer that is away.
+"""
+
+import threading
+from dataclasses import dataclass
+
+import structlog
+
+from dicom_node.peers import PeerSettings
+from dicom_node.send import Answer, AnswerKind, send
+from dicom_node.spool import Spool
+from ledger.delivery import DeliveryClaim, DeliveryEvent
+from ledger.errors import SiteError
+from ledger.failpoint import failpoint
+from ledger.identifiers import AETitle, DeliveryId
+from ledger.job import LeaseLost
+from ledger.store.ledger import Ledger
+from worker.claim import Lease
+from worker.settings import DeliverySettings, WorkerSite
+from worker.verify import digest_of_file
+
+log = structlog.get_logger()
+
+
+def backoff_s(attempt: int, *, first_s: float, longest_s: float) -> float:
+    """Seconds to wait after the `attempt`-th failure, from 1: doubling up to `longest_s`, without end."""
+    # The exponent is bounded as well: after a long weekend `attempt` is in the thousands.
+    return min(longest_s, first_s * 2.0 ** min(attempt - 1, 60))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger is told of one attempt."""
+
+    event: DeliveryEvent
+    status: int | None
+    because: str
+    retry_in_s: float = 0.0
+    proof: str | None = None  #: why the delivery is committed already
+
+
+def entry(answer: Answer, *, attempt: int, peer: PeerSettings, patience: DeliverySettings) -> Entry:
+    """What `answer` means. Only an answer that would repeat itself ends a delivery."""
+    match answer.kind:
+        case AnswerKind.ACCEPTED | AnswerKind.WARNING:
+            proof = proof_by_answer(answer.status) if peer.confirm == "answer" else None
+            return Entry(DeliveryEvent.ACCEPTED, answer.status, answer.because, proof=proof)
+        case AnswerKind.REFUSED:
+            return Entry(DeliveryEvent.REFUSED, answer.status, answer.because)
+        case AnswerKind.RETRY | AnswerKind.UNKNOWN:
+            # Unknown is not "no": the peer may have the object, and the same bytes again do no harm.
+            wait_s = backoff_s(attempt, first_s=patience.first_s, longest_s=patience.longest_s)
+            return Entry(DeliveryEvent.POSTPONED, answer.status, answer.because, retry_in_s=wait_s)
+
+
+def proof_by_answer(status: int | None) -> str:
+    """Why a peer with confirm = "answer" is believed to have a result."""
+    return f"the peer answered 0x{status:04X}" if status is not None else "the peer accepted it"
+
+
+class Post:
+    """Where deliveries are made, several at a time."""
+
+    def __init__(self, ledger: Ledger, spool: Spool, site: WorkerSite, *, owner: str) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._site = site
+        self._owner = owner
+        self._calling = AETitle.parse(site.node_ae_title)
+        self._lock = threading.Lock()
+        self._on_their_way: dict[DeliveryId, DeliveryClaim] = {}
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Take no other delivery. Those on their way may still arrive. Safe to call from a signal handler."""
+        self._stopping.set()
+
+    def give_back(self) -> None:
+        """Give back what is still on its way. The peer may have it: it will get the same bytes again."""
+        with self._lock:
+            claims = list(self._on_their_way.values())
+        for claim in claims:
+            self._record(claim, Entry(DeliveryEvent.POSTPONED, None, "the worker was stopped"))
+
+    def deliver(self, delivery_id: DeliveryId) -> None:
+        """Make one attempt at a delivery, if it is due and nobody else makes it."""
+        if self._stopping.is_set():
+            return
+        patience = self._site.delivery
+        claim = self._ledger.claim_delivery(delivery_id, owner=self._owner, lease_s=patience.lease_s)
+        if claim is None:
+            return  # A hint that came twice or too early, or the leaves are not there yet.
+        failpoint("delivery_claimed")
+        with self._lock:
+            self._on_their_way[delivery_id] = claim
+        try:
+            with Lease(
+                lambda: self._ledger.renew_delivery(claim),
+                what=f"delivery {delivery_id}",
+                heartbeat_s=patience.heartbeat_s,
+                silence_s=patience.lease_s,
+            ):
+                made = self._attempt(claim)
+                failpoint("delivery_sent")
+                self._record(claim, made)
+                failpoint("delivery_recorded")
+        finally:
+            with self._lock:
+                self._on_their_way.pop(delivery_id, None)
+
+    def _attempt(self, claim: DeliveryClaim) -> Entry:
+        peer = self._site.peer(claim.peer)
+        if peer is None or not peer.send:
+            known = "no peer of that name any more" if peer is None else "send = false for it"
+            return Entry(DeliveryEvent.REFUSED, None, f"{claim.peer}: this site's settings have {known}")
+        path = self._spool.absolute(claim.result.path)
+        try:
+            found = digest_of_file(path)
+        except OSError:
+            return Entry(
+                DeliveryEvent.REFUSED, None, f"result {claim.result.id} cannot be read from the spool"
+            )
+        if found != claim.result.digest:
+            return Entry(
+                DeliveryEvent.REFUSED, None, f"the file of result {claim.result.id} is not what was made"
+            )
+        try:
+            answer = send(path, peer, calling=self._calling, deadline_s=peer.deadline_s)
+        except SiteError as error:
+            return Entry(DeliveryEvent.REFUSED, None, str(error))
+        return entry(answer, attempt=claim.attempt, peer=peer, patience=self._site.delivery)
+
+    def _record(self, claim: DeliveryClaim, made: Entry) -> None:
+        try:
+            state = self._ledger.record_delivery(
+                claim, made.event, status=made.status, because=made.because, retry_in_s=made.retry_in_s
+            )
+            if made.proof is not None:
+                self._ledger.confirm_delivery(claim.delivery_id, made.proof)
+        except LeaseLost:
+            # The peer may have it, and so will have it twice: the same bytes under the same UID, which is
+            # once.
+            log.warning("delivery.lost", delivery=claim.delivery_id, epoch=claim.epoch)
+            return
+        level = log.info if made.event is DeliveryEvent.ACCEPTED else log.warning
+        level(
+            "delivery." + made.event,
+            delivery=claim.delivery_id,
+            job=claim.job_id,
+            peer=claim.peer,
+            attempt=claim.attempt,
+            state=state,
+            because=made.because,
+            retry_in_s=made.retry_in_s,
+        )

@@ -1,0 +1,159 @@
+"""
+What a worker and its child say to each other: four bytes of length, then JSON.
+
+This module and all that it imports are free of torch, so that the parent stays small and able to kill. The
+child says nothing that the parent would have to trust: every path is checked again before a file is kept.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Annotated, BinaryIO, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from ledger.errors import WetreadError
+from ledger.job import Outcome
+from ledger.result import Role
+
+_LENGTH = struct.Struct(">I")
+#: Requests name thousands of files at most; anything longer is no message.
+LONGEST_FRAME_BYTES = 16 << 20
+
+Stage = Literal["open", "load", "model", "encode", "check"]
+
+
+class BrokenFrame(WetreadError):
+    """The other end of the pipe said something that is no message."""
+
+
+class RunRequest(BaseModel, frozen=True, extra="forbid"):
+    """One run of one model on one input set: all that the child knows of a job."""
+
+    model: str  #: `name` or `name@version`, or `package.module:Class` where `allow_python_models`
+    settings: Mapping[str, object] = Field(default_factory=dict)
+    inputs: tuple[str, ...]  #: absolute paths of the files of one series
+    out: str  #: absolute path of an existing folder that nobody else writes to
+    at: float  #: the job's own time, seconds since 1970 UTC: a retry makes the same bytes
+    device: str = "auto"
+    allow_python_models: bool = False
+
+
+class ResultFile(BaseModel, frozen=True, extra="forbid"):
+    """One object that the run wrote."""
+
+    role: Role
+    path: str  #: absolute
+    sop_class: str
+    sop_instance: str
+    study: str
+    series: str
+    transfer_syntax: str
+
+
+class Finding(BaseModel, frozen=True, extra="forbid"):
+    """One measured value, for people: the report has it in full."""
+
+    label: str  #: of the segment, or empty for the series as a whole
+    name: str
+    value: float
+    unit: str
+
+
+class RunReply(BaseModel, frozen=True, extra="forbid"):
+    """What a run came to."""
+
+    outcome: Outcome
+    because: str = ""
+    model_identity: str  #: `name@version`
+    files: tuple[ResultFile, ...]
+    timings: Mapping[str, float]  #: seconds by stage
+    findings: tuple[Finding, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+
+class Ready(BaseModel, frozen=True, extra="forbid"):
+    """The child has imported everything and waits for work."""
+
+    kind: Literal["ready"] = "ready"
+
+
+class Entered(BaseModel, frozen=True, extra="forbid"):
+    """The child enters a stage. `limit_s` is of the model's manifest; None: the site's own."""
+
+    kind: Literal["entered"] = "entered"
+    stage: Stage
+    limit_s: float | None = None
+
+
+class Done(BaseModel, frozen=True, extra="forbid"):
+    """The run ended; its files lie in the request's folder."""
+
+    kind: Literal["done"] = "done"
+    reply: RunReply
+
+
+class Failed(BaseModel, frozen=True, extra="forbid"):
+    """The run ended without an answer, and whose fault that is (see `ledger.errors`).
+
+    "site" is a setting that somebody has to change; "disk" is one that was full or broken just now. "crash"
+    is everything that nobody raised on purpose: it may be chance, so it is tried again.
+    """
+
+    kind: Literal["failed"] = "failed"
+    fault: Literal["study", "model", "site", "disk", "crash"]
+    error: str  #: name of the exception's class
+    because: str
+
+
+FromChild = Ready | Entered | Done | Failed
+_FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
+
+
+def frame(message: BaseModel) -> bytes:
+    """`message` as it goes through a pipe. Raises `BrokenFrame` if it is too long."""
+    body = message.model_dump_json().encode()
+    if len(body) > LONGEST_FRAME_BYTES:
+        raise BrokenFrame(f"a message of {len(body)} bytes is longer than {LONGEST_FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def read_request(stream: BinaryIO) -> RunRequest | None:
+    """The next request, waiting for it; None once the parent has closed the pipe. Raises `BrokenFrame`."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    length = _length(head)
+    body = stream.read(length)
+    return RunRequest.model_validate_json(body) if len(body) == length else None
+
+
+class Inbox:
+    """Puts frames together from whatever pieces a non-blocking pipe gives."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        self._bytes += piece
+
+    def take(self) -> FromChild | None:
+        """The next whole message, if there is one. Raises `BrokenFrame`."""
+        if len(self._bytes) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + _length(self._bytes)
+        if len(self._bytes) < end:
+            return None
+        body = bytes(self._bytes[_LENGTH.size : end])
+        del self._bytes[:end]
+        try:
+            return _FROM_CHILD.validate_json(body)
+        except ValueError:
+            # Not the body itself: it may hold anything, patient data included.
+            raise BrokenFrame(f"the child sent {len(body)} bytes that are no message") from None
+
+
+def _length(head: bytes | bytearray) -> int:
+    (length,) = _LENGTH.unpack_from(head)
+    if length > LONGEST_FRAME_BYTES:
+        raise BrokenFrame(f"the other end announces a message of {length} bytes")
+    return int(length)
