@@ -30,10 +30,13 @@ class Measurement:
     value: float
     unit: Concept
     method: Concept | None = None
+    derivation: Concept | None = None  #: CID 7464, e.g. (373098007, SCT, Mean)
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.value):
-            raise ValueError(f"{self.name.meaning} is {self.value}: leave a measurement out rather than say nothing")
+            raise ValueError(
+                f"{self.name.meaning} is {self.value}: leave a measurement out rather than say nothing"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

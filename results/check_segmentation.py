@@ -1,0 +1,310 @@
+"""
+Does the segmentation on disk say what the model said, where the images are?
+
+It is read as a stranger would read it: bits unpacked here, positions taken from each frame, and compared with
+the model's label map and with the source's own headers. Nothing of the encoder is used on the way.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from results import codes, observer
+from results.expect import (
+    CheckFailed,
+    as_code,
+    code_of,
+    expect,
+    expect_equipment,
+    expect_identity,
+    expect_provenance,
+    expect_uids,
+    near,
+)
+from results.findings import Findings, Segment
+from results.provenance import Run
+from results.source import Source
+from results.uids import derived_uid
+from results.words import long_string
+
+_WHAT = "segmentation"
+_TOLERANCE_MM = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One segment as the file has it."""
+
+    segment: Segment  #: what the model said of it
+    voxels: int
+    volume_mm3: float
+    centroid_mm: tuple[float, float, float]  #: LPS
+    planes: frozenset[tuple[str, int | None]]  #: (SOP Instance UID, frame) of the images that it lies on
+
+
+def check_segmentation(dataset: Dataset, findings: Findings, source: Source, run: Run) -> dict[int, Found]:
+    """What each segment of the file is, by Segment Number. Raises `CheckFailed`."""
+    expect_identity(_WHAT, dataset, source)
+    expect_uids(_WHAT, dataset, source, run, "segmentation")
+    expect_provenance(_WHAT, dataset, run)
+    expect_equipment(_WHAT, dataset)
+    expect(dataset.Modality == "SEG", f"{_WHAT}: Modality is {dataset.Modality}")
+    _check_grid(dataset, source)
+    segments = _check_segments(dataset, findings, run)
+    found = _check_frames(dataset, findings, source, segments)
+    _check_sides(found)
+    return found
+
+
+def _check_grid(dataset: Dataset, source: Source) -> None:
+    """Rows, columns, spacing, orientation and frame of reference are the source's."""
+    first = source.first
+    expect(
+        str(dataset.FrameOfReferenceUID) == str(first.FrameOfReferenceUID),
+        f"{_WHAT}: Frame of Reference UID is {dataset.FrameOfReferenceUID}, of the source {first.FrameOfReferenceUID}",
+    )
+    size, theirs = (dataset.Rows, dataset.Columns), (first.Rows, first.Columns)
+    expect(size == theirs, f"{_WHAT}: {size[0]} x {size[1]} pixels, the source has {theirs[0]} x {theirs[1]}")
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    measures = shared.PixelMeasuresSequence[0]
+    spacing = [float(v) for v in measures.PixelSpacing]
+    source_spacing = [float(v) for v in _of_plane(source, 0, "PixelMeasuresSequence", "PixelSpacing")]
+    # An error of spacing or direction grows towards the far corner: there it may be 0.01 mm.
+    reach = max(size)
+    expect(
+        near(spacing, source_spacing, _TOLERANCE_MM / reach),
+        f"{_WHAT}: pixel spacing is {spacing} mm, of the source {source_spacing} mm",
+    )
+    cosines = [float(v) for v in shared.PlaneOrientationSequence[0].ImageOrientationPatient]
+    source_cosines = [
+        float(v) for v in _of_plane(source, 0, "PlaneOrientationSequence", "ImageOrientationPatient")
+    ]
+    expect(
+        near(cosines, source_cosines, _TOLERANCE_MM / (reach * max(spacing))),
+        f"{_WHAT}: image orientation is {cosines}, of the source {source_cosines}",
+    )
+    assert source.geometry is not None
+    between, expected = float(measures.SpacingBetweenSlices), float(source.geometry.spacing[0])
+    expect(
+        near([between], [expected], _TOLERANCE_MM / len(_planes(source))),
+        f"{_WHAT}: slices are {between} mm apart, of the source {expected} mm",
+    )
+
+
+def _check_segments(dataset: Dataset, findings: Findings, run: Run) -> dict[int, Segment]:
+    """Numbers run from 1 without a gap, and each item describes the model's segment of the same label."""
+    by_label = {long_string(segment.label): segment for segment in findings.segments}
+    numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
+    expect(numbers == list(range(1, len(numbers) + 1)), f"{_WHAT}: segments are numbered {numbers}")
+    segments: dict[int, Segment] = {}
+    provenance = run.provenance
+    meant = (
+        observer.algorithm_name(provenance),
+        observer.algorithm_version(provenance),
+        observer.source_name(provenance),
+    )
+    for item in dataset.SegmentSequence:
+        segment = by_label.get(str(item.SegmentLabel))
+        if segment is None:
+            raise CheckFailed(f"{_WHAT}: segment {item.SegmentLabel!r} is none of the model's")
+        kind = item.SegmentedPropertyTypeCodeSequence[0]
+        for name, ours, theirs in (
+            ("category", code_of(item, "SegmentedPropertyCategoryCodeSequence"), as_code(segment.category)),
+            ("type", code_of(item, "SegmentedPropertyTypeCodeSequence"), as_code(segment.kind)),
+            ("side", code_of(kind, "SegmentedPropertyTypeModifierCodeSequence"), as_code(segment.laterality)),
+        ):
+            expect(ours == theirs, f"{_WHAT}: {name} of {segment.label!r} is {ours}, the model said {theirs}")
+        tracking = str(derived_uid(run, f"{segment.number} {segment.label}", "tracking"))
+        expect(
+            str(item.TrackingUID) == tracking, f"{_WHAT}: Tracking UID of {segment.label!r} is not this run's"
+        )
+        algorithm = item.SegmentationAlgorithmIdentificationSequence[0]
+        said = (
+            str(algorithm.AlgorithmName),
+            str(algorithm.AlgorithmVersion),
+            str(algorithm.get("AlgorithmSource", "")),
+        )
+        expect(said == meant, f"{_WHAT}: {segment.label!r} is said to be made by {said}, the run is {meant}")
+        segments[int(item.SegmentNumber)] = segment
+    return segments
+
+
+def _check_frames(
+    dataset: Dataset, findings: Findings, source: Source, segments: dict[int, Segment]
+) -> dict[int, Found]:
+    """Every frame lies where its one source image lies, and holds the model's voxels of that slice."""
+    assert findings.label_map is not None
+    assert source.geometry is not None
+    slice_of = {plane: index for index, plane in enumerate(_planes(source))}
+    _check_references(dataset, source, slice_of)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    to_mm = _in_plane(shared)
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    expect(
+        len(groups) == int(dataset.NumberOfFrames), f"{_WHAT}: Number of Frames is {dataset.NumberOfFrames}"
+    )
+    bits = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    needed = -(-len(groups) * rows * columns // 8)
+    expect(
+        needed <= bits.size <= needed + 1, f"{_WHAT}: pixel data has {bits.size} bytes, {needed} are needed"
+    )
+
+    voxels: Counter[int] = Counter()
+    sums = {number: np.zeros(3) for number in segments}
+    planes: dict[int, set[tuple[str, int | None]]] = {number: set() for number in segments}
+    for index, group in enumerate(groups):
+        number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        expect(
+            number in segments, f"{_WHAT}: frame {index + 1} is of segment {number}, which is not described"
+        )
+        plane = _source_of(group, index)
+        position = np.array([float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient])
+        k = slice_of.get(plane)
+        if k is None:
+            raise CheckFailed(f"{_WHAT}: frame {index + 1} refers to {plane[0]}, which is no source image")
+        theirs = [float(v) for v in _of_plane(source, k, "PlanePositionSequence", "ImagePositionPatient")]
+        expect(
+            near(position, theirs, _TOLERANCE_MM),
+            f"{_WHAT}: frame {index + 1} lies at {position.tolist()}, its source image at {theirs} (LPS mm)",
+        )
+        expect(plane not in planes[number], f"{_WHAT}: segment {number} has two frames on one source image")
+        planes[number].add(plane)
+        mask = _unpack(bits, index, rows, columns)
+        expect(
+            np.array_equal(mask, findings.label_map[k] == segments[number].number),
+            f"{_WHAT}: frame {index + 1} does not hold the voxels of {segments[number].label!r} on slice {k}",
+        )
+        in_rows = mask.sum(axis=1, dtype=np.uint32)
+        count = int(in_rows.sum())
+        voxels[number] += count
+        column_sum = float(mask.sum(axis=0, dtype=np.uint32) @ np.arange(columns))
+        sums[number] += position * count + to_mm @ (float(in_rows @ np.arange(rows)), column_sum)
+
+    volume = _voxel_mm3(shared)
+    said = np.bincount(findings.label_map.reshape(-1)[::1].astype(np.uint8), minlength=256)
+    found: dict[int, Found] = {}
+    for number, segment in segments.items():
+        expect(
+            0 < voxels[number] == said[segment.number],
+            f"{_WHAT}: {segment.label!r} has {voxels[number]} voxels, the model found {said[segment.number]}",
+        )
+        centroid = sums[number] / voxels[number]
+        expected = _centroid_mm(findings, segment, source)
+        expect(
+            near(centroid, expected, _TOLERANCE_MM),
+            f"{_WHAT}: the centre of {segment.label!r} lies at {centroid.round(3).tolist()}, "
+            f"the model found it at {expected.round(3).tolist()} (LPS mm)",
+        )
+        x, y, z = (float(v) for v in centroid)
+        found[number] = Found(
+            segment, voxels[number], voxels[number] * volume, (x, y, z), frozenset(planes[number])
+        )
+    missing = [
+        s.label
+        for s in findings.segments
+        if said[s.number] and s.number not in {f.segment.number for f in found.values()}
+    ]
+    expect(not missing, f"{_WHAT}: {missing} are missing")
+    return found
+
+
+def _check_references(dataset: Dataset, source: Source, slice_of: dict[tuple[str, int | None], int]) -> None:
+    """Referenced Series Sequence lists the one source series and exactly the instances that were used."""
+    series = dataset.ReferencedSeriesSequence
+    listed = [str(item.SeriesInstanceUID) for item in series]
+    theirs = str(source.first.SeriesInstanceUID)
+    expect(listed == [theirs], f"{_WHAT}: refers to the series {listed}, the source is {theirs}")
+    instances = {str(item.ReferencedSOPInstanceUID) for item in series[0].ReferencedInstanceSequence}
+    expect(
+        instances == {uid for uid, _ in slice_of},
+        f"{_WHAT}: the instances that it lists are not those of the volume",
+    )
+
+
+def _check_sides(found: dict[int, Found]) -> None:
+    """What is called right lies to the patient's right of its left counterpart: LPS x grows towards the left."""
+    for right in found.values():
+        for left in found.values():
+            if right.segment.kind != left.segment.kind:
+                continue
+            sides = (as_code(right.segment.laterality), as_code(left.segment.laterality))
+            if sides == (as_code(codes.RIGHT), as_code(codes.LEFT)):
+                expect(
+                    right.centroid_mm[0] < left.centroid_mm[0],
+                    f"{_WHAT}: {right.segment.label!r} (x = {right.centroid_mm[0]:.1f} mm) lies to the patient's left "
+                    f"of {left.segment.label!r} (x = {left.centroid_mm[0]:.1f} mm)",
+                )
+
+
+def _planes(source: Source) -> list[tuple[str, int | None]]:
+    """(SOP Instance UID, frame) of each slice of the volume."""
+    if source.frames is not None:
+        return [(str(source.first.SOPInstanceUID), frame) for frame in source.frames]
+    return [(str(image.SOPInstanceUID), None) for image in source.datasets]
+
+
+def _of_plane(source: Source, k: int, group: str, keyword: str) -> list[float]:
+    """`keyword` of slice `k` as the source's headers have it."""
+    if source.frames is None:
+        return list(source.datasets[k][keyword].value)
+    frame = source.first.PerFrameFunctionalGroupsSequence[source.frames[k] - 1]
+    holder = frame if group in frame else source.first.SharedFunctionalGroupsSequence[0]
+    return list(holder[group].value[0][keyword].value)
+
+
+def _source_of(group: Dataset, index: int) -> tuple[str, int | None]:
+    """The one image that a frame was derived from."""
+    images = [image for item in group.DerivationImageSequence for image in item.SourceImageSequence]
+    expect(len(images) == 1, f"{_WHAT}: frame {index + 1} was derived from {len(images)} images")
+    preserved = images[0].get("SpatialLocationsPreserved")
+    expect(preserved == "YES", f"{_WHAT}: frame {index + 1} does not preserve spatial locations")
+    frame = images[0].get("ReferencedFrameNumber")
+    return str(images[0].ReferencedSOPInstanceUID), None if frame is None else int(frame)
+
+
+def _unpack(bits: NDArray[np.uint8], index: int, rows: int, columns: int) -> NDArray[np.bool_]:
+    """Frame `index` (0-based): it may begin and end within a byte (PS3.5 §8.1.1)."""
+    first = index * rows * columns
+    last = first + rows * columns
+    loose = np.unpackbits(bits[first // 8 : -(-last // 8)], bitorder="little")
+    return loose[first % 8 : first % 8 + rows * columns].reshape(rows, columns).view(np.bool_)
+
+
+def _in_plane(shared: Dataset) -> NDArray[np.float64]:
+    """(row, column) index → LPS mm relative to a frame's position, 3 × 2."""
+    spacing = shared.PixelMeasuresSequence[0].PixelSpacing
+    cosines = np.array([float(v) for v in shared.PlaneOrientationSequence[0].ImageOrientationPatient])
+    return np.stack([cosines[3:] * float(spacing[0]), cosines[:3] * float(spacing[1])], axis=1)
+
+
+def _voxel_mm3(shared: Dataset) -> float:
+    measures = shared.PixelMeasuresSequence[0]
+    return (
+        float(measures.PixelSpacing[0])
+        * float(measures.PixelSpacing[1])
+        * float(measures.SpacingBetweenSlices)
+    )
+
+
+def _centroid_mm(findings: Findings, segment: Segment, source: Source) -> NDArray[np.float64]:
+    """The centre of a segment of the label map, by the volume's own affine."""
+    assert source.geometry is not None
+    mask = findings.mask(segment.number)
+    total, weighted = 0, np.zeros(3)
+    for k, plane in enumerate(mask):
+        in_rows = plane.sum(axis=1, dtype=np.uint32)
+        count = int(in_rows.sum())
+        if count:
+            in_columns = plane.sum(axis=0, dtype=np.uint32)
+            weighted += (
+                k * count,
+                in_rows @ np.arange(in_rows.size),
+                in_columns @ np.arange(in_columns.size),
+            )
+            total += count
+    index = np.append(weighted / max(total, 1), 1.0)
+    return np.asarray(source.geometry.affine[:3] @ index, dtype=np.float64)

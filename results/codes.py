@@ -1,0 +1,123 @@
+"""
+Every coded concept that our results use, and what each modality's procedure is called.
+
+Rule 1: a standard code before a private one. `99WETREAD` holds only what no table of PS3.16 has.
+Rule 2: an object that uses a private code says who is responsible for it (Coding Scheme Identification
+Sequence).
+"""
+
+from collections.abc import Iterator
+
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
+
+from results.findings import Concept
+
+PRIVATE_SCHEME = "99WETREAD"
+_PRIVATE_SCHEME_UID = "2.25.303938861247064953302436189453168276487"
+
+# Segmented property category (CID 7150) and types
+ANATOMICAL_STRUCTURE = Concept("123037004", "SCT", "Anatomical Structure")
+MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Concept("49755003", "SCT", "Morphologically Abnormal Structure")
+LUNG = Concept("39607008", "SCT", "Lung")
+
+# Laterality (CID 244)
+RIGHT = Concept("24028007", "SCT", "Right")
+LEFT = Concept("7771000", "SCT", "Left")
+
+# Quantities
+VOLUME = Concept("118565006", "SCT", "Volume")
+ATTENUATION = Concept("112031", "DCM", "Attenuation Coefficient")
+# Densitometry of emphysema: PS3.16 has no code for either (Shaker 2003; Parr 2006).
+LAA_950 = Concept("LAA950", PRIVATE_SCHEME, "Low attenuation area below -950 HU")
+PERC15 = Concept("PERC15", PRIVATE_SCHEME, "15th percentile of attenuation")
+
+# How a quantity was derived (CID 7464)
+MEAN = Concept("373098007", "SCT", "Mean")
+
+# Units (UCUM)
+MILLILITRE = Concept("mL", "UCUM", "mL")
+CUBIC_MILLIMETRE = Concept("mm3", "UCUM", "mm3")
+HOUNSFIELD_UNIT = Concept("[hnsf'U]", "UCUM", "Hounsfield unit")
+PERCENT = Concept("%", "UCUM", "%")
+MILLIMETRE = Concept("mm", "UCUM", "mm")
+
+#: One unit of volume in mm³, by its UCUM code: what `results.check` needs to compare a volume with its
+#: voxels.
+VOLUME_UNITS_MM3 = {"mm3": 1.0, "mL": 1000.0, "ml": 1000.0, "cm3": 1000.0, "L": 1e6, "l": 1e6}
+
+# The structure of a report
+IMAGING_MEASUREMENT_REPORT = Concept("126000", "DCM", "Imaging Measurement Report")  # CID 7021
+IMAGING_MEASUREMENTS = Concept("126010", "DCM", "Imaging Measurements")
+MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
+QUALITATIVE_EVALUATIONS = Concept("C0034375", "UMLS", "Qualitative Evaluations")
+COMMENT = Concept("121106", "DCM", "Comment")
+BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")  # CID 219
+ABSENT = Concept("2667000", "SCT", "Absent")
+REFERENCED_SEGMENT = Concept("121191", "DCM", "Referenced Segment")
+SOURCE_SERIES = Concept("121232", "DCM", "Source series for segmentation")
+TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
+FINDING_SITE = Concept("363698007", "SCT", "Finding Site")
+LATERALITY = Concept("272741003", "SCT", "Laterality")
+ALGORITHM_NAME = Concept("111001", "DCM", "Algorithm Name")
+ALGORITHM_VERSION = Concept("111003", "DCM", "Algorithm Version")
+OBSERVER_UID = Concept("121012", "DCM", "Device Observer UID")
+OBSERVER_MANUFACTURER = Concept("121014", "DCM", "Device Observer Manufacturer")
+OBSERVER_MODEL = Concept("121015", "DCM", "Device Observer Model Name")
+
+# How the analysis ended: silence would be indistinguishable from "not processed".
+ANALYSIS_OUTCOME = Concept("OUTCOME", PRIVATE_SCHEME, "Outcome of the analysis")
+ANALYSED = Concept("ANALYSED", PRIVATE_SCHEME, "Analysed")
+NOTHING_FOUND = Concept("NOTHING", PRIVATE_SCHEME, "Analysed, nothing found")
+NOT_ANALYSED = Concept("NOTANALYSED", PRIVATE_SCHEME, "Not analysed")
+
+# Provenance
+ARTIFICIAL_INTELLIGENCE = Concept("123110", "DCM", "Artificial Intelligence")  # CID 7162
+PROCESSING_EQUIPMENT = Concept("109102", "DCM", "Processing Equipment")  # CID 7005
+ACQUISITION_EQUIPMENT = Concept("109101", "DCM", "Acquisition Equipment")
+DERIVED_BY_SEGMENTATION = Concept("113076", "DCM", "Segmentation")  # CID 7203
+SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")  # CID 7202
+
+_CT = Concept("25045-6", "LN", "CT unspecified body region")
+_MR = Concept("25056-3", "LN", "MRI unspecified body region")
+_XR = Concept("43468-8", "LN", "XR unspecified body region")
+_NM = Concept("49118-3", "LN", "NM unspecified body region")
+_PT = Concept("44136-0", "LN", "PET unspecified body region")
+
+#: Procedure reported (121058) must come from CID 100, which knows no body region that we could be sure of.
+_PROCEDURES = {"CT": _CT, "MR": _MR, "NM": _NM, "PT": _PT}
+
+
+def procedure_reported(modality: str) -> Concept:
+    """The imaging procedure that was analysed (never the analysis itself), from CID 100."""
+    # CID 100 has no general code for ultrasound, photography and the like; the projection X-ray one is the
+    # widest.
+    return _PROCEDURES.get(modality, _XR)
+
+
+def coded(concept: Concept) -> CodedConcept:
+    """The concept as an item of a code sequence."""
+    return CodedConcept(concept.value, concept.scheme, concept.meaning)
+
+
+def coding_schemes(dataset: Dataset) -> list[Dataset]:
+    """The items of Coding Scheme Identification Sequence (0008,0110) that `dataset` needs: none, or ours."""
+    if not any(scheme == PRIVATE_SCHEME for scheme in schemes_used(dataset)):
+        return []
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeUID = _PRIVATE_SCHEME_UID
+    item.CodingSchemeName = "Wetread private concepts"
+    item.CodingSchemeResponsibleOrganization = "Wetread"
+    return [item]
+
+
+def schemes_used(dataset: Dataset) -> Iterator[str]:
+    """Every Coding Scheme Designator in `dataset`, however deep, in document order."""
+    for element in dataset:
+        if element.keyword == "CodingSchemeDesignator":
+            yield str(element.value)
+        elif element.VR == "SQ" and element.keyword != "PerFrameFunctionalGroupsSequence":
+            # The per-frame groups hold two standard codes each, thousands of times.
+            for item in element.value:
+                yield from schemes_used(item)

@@ -1,0 +1,162 @@
+"""
+Findings → Comprehensive 3D SR (PS3.3 §A.35.13) with TID 1500 as root: the document that everything else hangs
+on.
+
+Every run makes one, also a run that found nothing or refused: silence could not be told from "not processed".
+
+**The title** is (126000, DCM, Imaging Measurement Report). OHIF (up to 3.14) shows a report of this title as
+a blank viewport unless every finding has a shape on an image, and shows one of title 126001 as readable text.
+126001 would call each of our reports, a lung volume included, an *Oncology* Measurement Report: in the
+patient's record for good, read by portals and sorted by tumour boards. So the title stays true, and each
+finding has its shape: a box on its largest slice (`results.measurements`). A report without segments has no
+shape to show; its Series Description says in the list of series that nothing was found or nothing was
+analysed, and why is in its text.
+
+**Preliminary Flag** is PRELIMINARY and Verification Flag UNVERIFIED: a wet read is what comes before the
+report.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import highdicom as hd
+from pydicom import Dataset
+
+from ledger.identifiers import Uid
+from ledger.job import Outcome
+from ledger.result import Role
+from results import codes
+from results.findings import Findings
+from results.frames import Drawn, drawn_segments
+from results.grid import grid_of
+from results.headers import result_headers
+from results.measurements import Group, segment_groups, series_groups
+from results.observer import observation_context
+from results.provenance import Run
+from results.source import Source
+from results.words import DISCLAIMER, plain, series_description
+
+COMPREHENSIVE_3D_SR_STORAGE = Uid("1.2.840.10008.5.1.4.1.1.88.34")
+SERIES_NUMBER = 9102
+
+_OUTCOMES = {
+    Outcome.FOUND: codes.ANALYSED,
+    Outcome.NOTHING: codes.NOTHING_FOUND,
+    Outcome.REFUSED: codes.NOT_ANALYSED,
+}
+
+
+def build_report(findings: Findings, source: Source, run: Run, segmentation: Dataset | None) -> Dataset:
+    """The report, without file meta information. `segmentation` is what `build_segmentation` made of the findings."""
+    dataset = result_headers(
+        source,
+        run,
+        role=Role.REPORT,
+        sop_class=COMPREHENSIVE_3D_SR_STORAGE,
+        modality="SR",
+        series_number=SERIES_NUMBER,
+        series_description=series_description(run, findings, "report"),
+    )
+    # SR Document General (PS3.3 §C.17.2)
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.CompletionFlagDescription = DISCLAIMER
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.ReferencedPerformedProcedureStepSequence = []  # Type 2
+    dataset.PerformedProcedureCodeSequence = []  # Type 2
+
+    drawn = drawn_segments(findings) if segmentation is not None else ()
+    root = hd.sr.MeasurementReport(
+        observation_context=observation_context(run.provenance),
+        procedure_reported=codes.coded(codes.procedure_reported(str(source.first.get("Modality", "")))),
+        imaging_measurements=_groups(findings, drawn, source, run, segmentation),
+        title=codes.coded(codes.IMAGING_MEASUREMENT_REPORT),
+    )[0]
+    for element in root:
+        dataset.add(element)
+    dataset.ContentSequence.append(_evaluations(findings, drawn))
+    dataset.CurrentRequestedProcedureEvidenceSequence = _evidence(dataset, source, segmentation)
+    schemes = codes.coding_schemes(dataset)
+    if schemes:
+        dataset.CodingSchemeIdentificationSequence = schemes
+    return dataset
+
+
+def _groups(
+    findings: Findings, drawn: Sequence[Drawn], source: Source, run: Run, segmentation: Dataset | None
+) -> list[Group]:
+    groups: list[Group] = []
+    grid = grid_of(source) if drawn else None
+    if segmentation is not None and grid is not None:
+        for item in drawn:
+            groups += segment_groups(findings, item, grid, source, run, segmentation)
+    if findings.measurements or not groups:
+        groups += series_groups(findings, _OUTCOMES[findings.outcome], drawn, grid, source, run)
+    return groups
+
+
+def _evaluations(findings: Findings, drawn: Sequence[Drawn]) -> hd.sr.ContainerContentItem:
+    """The outcome in code and in words (TID 1500, rows 11 to 13; highdicom has no class for them)."""
+    contains = hd.sr.RelationshipTypeValues.CONTAINS
+    container = hd.sr.ContainerContentItem(
+        name=codes.coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=contains
+    )
+    items: list[hd.sr.ContentItem] = [
+        hd.sr.CodeContentItem(
+            codes.coded(codes.ANALYSIS_OUTCOME),
+            codes.coded(_OUTCOMES[findings.outcome]),
+            relationship_type=contains,
+        )
+    ]
+    present = {item.segment.number for item in drawn}
+    absent = [segment for segment in findings.segments if segment.number not in present]
+    for kind in dict.fromkeys(segment.kind for segment in absent):
+        if kind not in {item.segment.kind for item in drawn}:
+            items.append(
+                hd.sr.CodeContentItem(
+                    codes.coded(kind), codes.coded(codes.ABSENT), relationship_type=contains
+                )
+            )
+    for text in comments(findings, [segment.label for segment in absent]):
+        items.append(hd.sr.TextContentItem(codes.coded(codes.COMMENT), text, relationship_type=contains))
+    container.ContentSequence = hd.sr.ContentSequence(items)
+    return container
+
+
+def comments(findings: Findings, absent: Sequence[str] = ()) -> list[str]:
+    """Every sentence that a reader must see, in order: the warning, the reason, what is missing, the cautions."""
+    texts = [DISCLAIMER, findings.because, *(f"Not found: {label}." for label in absent)]
+    texts += [f"Caution: {caution}" for caution in findings.cautions]
+    return [plain(text, 1024) for text in texts if text]
+
+
+def referenced_instances(item: Dataset) -> Iterator[tuple[str, str]]:
+    """(SOP Class UID, SOP Instance UID) of everything that the content tree below `item` points to."""
+    for reference in item.get("ReferencedSOPSequence", []):
+        yield str(reference.ReferencedSOPClassUID), str(reference.ReferencedSOPInstanceUID)
+    for child in item.get("ContentSequence", []):
+        yield from referenced_instances(child)
+
+
+def _evidence(dataset: Dataset, source: Source, segmentation: Dataset | None) -> list[Dataset]:
+    """Exactly what the content refers to, by study and series (PS3.3 §C.17.2.3)."""
+    series_of = {str(image.SOPInstanceUID): str(image.SeriesInstanceUID) for image in source.datasets}
+    if segmentation is not None:
+        series_of[str(segmentation.SOPInstanceUID)] = str(segmentation.SeriesInstanceUID)
+    used = sorted(
+        {(series_of[instance], instance, sop_class) for sop_class, instance in referenced_instances(dataset)}
+    )
+    study = Dataset()
+    study.StudyInstanceUID = dataset.StudyInstanceUID
+    study.ReferencedSeriesSequence = []
+    for series_uid, members in groupby(used, key=lambda member: member[0]):
+        series = Dataset()
+        series.SeriesInstanceUID = series_uid
+        series.ReferencedSOPSequence = []
+        for _, instance, sop_class in members:
+            item = Dataset()
+            item.ReferencedSOPClassUID = sop_class
+            item.ReferencedSOPInstanceUID = instance
+            series.ReferencedSOPSequence.append(item)
+        study.ReferencedSeriesSequence.append(series)
+    return [study]

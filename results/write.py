@@ -1,0 +1,34 @@
+"""
+A data set → a Part 10 file whose bytes depend on nothing but the data set.
+
+No clock, no library version, no random UID: the same result written twice is the same file.
+"""
+
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+#: PS3.10 §7.1: which implementation wrote the file. Fixed once for all; the version goes into Software
+#: Versions.
+IMPLEMENTATION_CLASS_UID = "2.25.199386440862853218837468093018476245703"
+IMPLEMENTATION_VERSION_NAME = "WETREAD_1"
+
+
+def write(dataset: Dataset, path: Path) -> None:
+    """Write `dataset` to `path` in Explicit VR Little Endian, which every archive takes.
+
+    `dataset` keeps its own state, apart from the file meta information that it now has. The caller decides
+    about fsync and about the name that the file gets in the end.
+    """
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
+    meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    dataset.file_meta = meta
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
