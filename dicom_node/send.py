@@ -35,6 +35,9 @@ from ledger.identifiers import AETitle, Uid
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
 
+#: SOP classes of supplements that are newer than pydicom's dictionary.
+_NEWER_NAMES = {Uid("1.2.840.10008.5.1.4.1.1.66.7"): "Label Map Segmentation Storage"}
+
 
 class AnswerKind(StrEnum):
     """What an answer means for the delivery."""
@@ -196,8 +199,8 @@ def _read_meta(path: Path) -> _File:
 
 def _context_for(file: _File, association: RequestedAssociation) -> tuple[int, Answer | None]:
     context_id, answer = association.answered(file.context)
-    sop_class = UID(str(file.context.abstract_syntax)).name
-    transfer_syntax = UID(str(file.context.transfer_syntaxes[0])).name
+    sop_class = _name(file.context.abstract_syntax)
+    transfer_syntax = _name(file.context.transfer_syntaxes[0])
     match answer.result:
         case ContextResult.ACCEPTED:
             return context_id, None
@@ -210,6 +213,10 @@ def _context_for(file: _File, association: RequestedAssociation) -> tuple[int, A
         case ContextResult.NO_REASON:
             refusal = Answer(None, AnswerKind.RETRY, f"it refuses {sop_class} and gives no reason")
     return context_id, refusal
+
+
+def _name(uid: Uid) -> str:
+    return _NEWER_NAMES.get(uid) or UID(str(uid)).name
 
 
 def _store(file: _File, context_id: int, message_id: int, association: RequestedAssociation) -> Answer:
