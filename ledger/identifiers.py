@@ -52,7 +52,9 @@ class AETitle:
         """Raise `ValueError` unless `text` is an AE title. Outer spaces do not count (PS3.5 §6.2)."""
         text = text.strip(" \0")
         if not _AE_TITLE.fullmatch(text):
-            raise ValueError(f"{text[:40]!r} is not an AE title (1 to 16 printable ASCII characters, no backslash)")
+            raise ValueError(
+                f"{text[:40]!r} is not an AE title (1 to 16 printable ASCII characters, no backslash)"
+            )
         return cls(text)
 
     def __str__(self) -> str:

@@ -19,9 +19,7 @@ class IllegalTransition(WetreadError):
     """The state table has no such row: the thing moved on in the meantime, or never could."""
 
 
-def advance(
-    table: Mapping[tuple[State, Event], State], thing: str, state: State, event: Event
-) -> State:
+def advance(table: Mapping[tuple[State, Event], State], thing: str, state: State, event: Event) -> State:
     """The state after `event`. Raises `IllegalTransition` where the table has no such row."""
     try:
         return table[state, event]

@@ -1,0 +1,1 @@
+"""How the tables became what `ledger.schema` says. Run from `ledger.store.migrate`."""

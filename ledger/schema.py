@@ -1,0 +1,257 @@
+"""
+The tables, as they are after the latest migration.
+
+Times are seconds since 1970-01-01 UTC by the database's clock. States are the words of the state machines. UIDs,
+digests and AE titles are text, valid because only parsed values are written. A test holds this file and the
+migrations against each other.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
+
+#: The revision in `migrations/versions` that these tables are.
+HEAD = "0001"
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document as ASCII text: the same on every database, and no NUL can reach PostgreSQL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+# SQLite counts rows by itself only in a column that is called exactly INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _table(name: str, *columns: Column[Any] | UniqueConstraint | Index) -> Table:
+    # AUTOINCREMENT: the number of a deleted row is never given again, so an old hint cannot name a new row.
+    return Table(name, metadata, Column("id", Id, primary_key=True), *columns, sqlite_autoincrement=True)
+
+
+def _to(column: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(f"{column}_id", Id, ForeignKey(f"{column}.id"), nullable=nullable)
+
+
+def _text(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Text, nullable=nullable)
+
+
+def _number(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Integer, nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Double, nullable=nullable)
+
+
+study = _table(
+    "study",
+    Column("uid", Text, nullable=False, unique=True),
+    _text("state"),
+    _number("generation"),
+    _number("instances"),
+    _number("series"),
+    _time("first_arrival_at"),
+    _time("opened_at"),
+    _time("last_arrival_at"),
+    _time("closed_at", nullable=True),
+    _text("closed_because", nullable=True),
+    _text("calling"),
+    _text("patient_id"),
+    _text("patient_name"),
+    _text("accession_number"),
+    _text("study_date"),
+    _text("description"),
+    Index(None, "state", "last_arrival_at"),
+    Index(None, "accession_number"),
+)
+series = _table(
+    "series",
+    _to("study"),
+    _text("uid"),
+    _text("modality"),
+    Column("headers", Json, nullable=False),
+    _number("instances"),  # Those held now: a purge sets it to 0.
+    UniqueConstraint("study_id", "uid"),
+)
+instance = _table(
+    "instance",
+    _to("study"),
+    _to("series"),
+    Column("sop_instance", Text, nullable=False, unique=True),
+    _text("sop_class"),
+    _text("transfer_syntax"),
+    _text("digest"),
+    Column("size", BigInteger, nullable=False),
+    _text("path"),
+    _text("calling"),
+    _text("called"),
+    _text("address"),
+    _time("received_at"),
+    _number("instance_number", nullable=True),
+    _number("frames"),
+    Column("position", Json, nullable=False),
+    Column("orientation", Json, nullable=False),
+    Index(None, "study_id"),
+    Index(None, "series_id"),
+    Index(None, "path"),
+)
+quarantine = _table(
+    "quarantine",
+    _time("at"),
+    _text("sop_instance"),
+    _text("digest"),
+    _text("path"),
+    _text("because"),
+    _text("calling"),
+    _text("address"),
+    _to("study", nullable=True),
+    UniqueConstraint("sop_instance", "digest"),
+    Index(None, "path"),
+)
+routing_note = _table(
+    "routing_note",
+    _to("study"),
+    _number("generation"),
+    _to("series", nullable=True),
+    _text("rule"),
+    Column("taken", Boolean, nullable=False),
+    _text("because"),
+    Index(None, "study_id", "generation"),
+)
+job = _table(
+    "job",
+    Column("key", Text, nullable=False, unique=True),
+    _to("study"),
+    _to("series"),
+    _text("rule"),
+    _text("model"),
+    Column("settings", Json, nullable=False),
+    _text("priority"),
+    Column("destinations", Json, nullable=False),
+    _text("state"),
+    _number("attempts"),
+    Column("epoch", BigInteger, nullable=False),
+    _text("because"),
+    _text("outcome", nullable=True),
+    _text("model_identity"),
+    _time("created_at"),
+    _time("started_at", nullable=True),
+    _time("finished_at", nullable=True),
+    _time("next_attempt_at"),
+    _text("lease_owner", nullable=True),
+    _time("lease_until", nullable=True),
+    Column("timings", Json, nullable=False),
+    Column("supersedes", Id, ForeignKey("job.id"), nullable=True),
+    Index(None, "study_id"),
+    Index(None, "series_id", "rule"),
+    Index(None, "state", "next_attempt_at"),
+)
+job_input = _table(
+    "job_input",
+    _to("job"),
+    _to("instance"),
+    UniqueConstraint("job_id", "instance_id"),
+    Index(None, "instance_id"),
+)
+result = _table(
+    "result",
+    _to("job"),
+    _text("role"),
+    _text("sop_class"),
+    _text("sop_instance"),
+    _text("study"),
+    _text("series"),
+    _text("transfer_syntax"),
+    _text("digest"),
+    Column("size", BigInteger, nullable=False),
+    _text("path"),
+    Column(
+        "purged", Boolean, nullable=False, server_default=false()
+    ),  # Its file was deleted with the study's.
+    _time("created_at"),
+    UniqueConstraint("job_id", "sop_instance"),
+    Index(None, "sop_instance"),
+    Index(None, "path"),
+)
+delivery = _table(
+    "delivery",
+    _to("study"),
+    _to("job"),
+    _to("result"),
+    _text("peer"),
+    Column("root", Boolean, nullable=False),  # Refers to the other results of its job, so it goes last.
+    _text("state"),
+    _number("attempts"),
+    Column("epoch", BigInteger, nullable=False),
+    _time("created_at"),
+    _time("next_attempt_at"),
+    _text("lease_owner", nullable=True),
+    _time("lease_until", nullable=True),
+    _number("status", nullable=True),
+    _text("because"),
+    _time("sent_at", nullable=True),
+    _time("committed_at", nullable=True),
+    UniqueConstraint("result_id", "peer"),
+    Index(None, "job_id"),
+    Index(None, "study_id", "peer", "state"),
+    Index(None, "state", "next_attempt_at"),
+)
+outbox = _table(
+    "outbox",
+    _text("kind"),
+    Column("subject_id", Id, nullable=False),
+    _text("queue"),
+    _time("created_at"),
+    _time("published_at", nullable=True),
+    Index(None, "kind", "subject_id"),
+    Index(None, "published_at"),
+)
+event = _table(
+    "event",
+    _time("at"),
+    _text("thing"),
+    Column("thing_id", Id, nullable=True),
+    Column("study_id", Id, nullable=True),
+    Column("job_id", Id, nullable=True),
+    _text("event"),
+    _text("before"),
+    _text("after"),
+    _text("because"),
+    Column("detail", Json, nullable=False),
+    Index(None, "study_id"),
+    Index(None, "job_id"),
+    Index(None, "at"),
+)

@@ -1,0 +1,152 @@
+"""Deliveries: one result to one peer, again and again until the peer has it."""
+
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryRecord, DeliveryState
+from ledger.identifiers import DeliveryId, JobId
+from ledger.result import ResultRecord
+from ledger.schema import delivery, result, study
+from ledger.store.database import Database, Transaction
+from ledger.store.moves import DELIVERY, STUDY, lock, lock_held, locked, move, renew
+from ledger.store.outbox import due_delivery, hint_deliveries
+from ledger.store.rows import delivery_record, result_record
+from ledger.transition import IllegalTransition
+
+_ANSWERS = (DeliveryEvent.ACCEPTED, DeliveryEvent.POSTPONED, DeliveryEvent.REFUSED)
+
+
+class Deliveries(Database):
+    """What a worker and an operator do with a delivery."""
+
+    def claim_delivery(self, delivery_id: DeliveryId, *, owner: str, lease_s: float) -> DeliveryClaim | None:
+        """Take the lease of a delivery for `lease_s` seconds and count an attempt.
+
+        None: it does not wait, is not yet due, is not there, or has to let another one of its study go first.
+        """
+        with self.write() as tx:
+            rows = locked(tx, DELIVERY, (delivery.c.id == delivery_id) & due_delivery(tx.now))
+            if not rows:
+                return None
+            (row,) = rows
+            attempt, epoch = row.attempts + 1, row.epoch + 1
+            move(
+                tx,
+                DELIVERY,
+                row,
+                DeliveryEvent.CLAIMED,
+                because=row.because,  # What the peer said last stays until it says something else.
+                detail={"owner": owner, "attempt": attempt, "epoch": epoch, "peer": row.peer},
+                attempts=attempt,
+                epoch=epoch,
+                lease_owner=owner,
+                lease_until=tx.now + lease_s,
+            )
+            return DeliveryClaim(
+                delivery_id=DeliveryId(row.id),
+                epoch=epoch,
+                owner=owner,
+                lease_s=lease_s,
+                attempt=attempt,
+                peer=row.peer,
+                job_id=JobId(row.job_id),
+                result=_result(tx, row.result_id),
+            )
+
+    def renew_delivery(self, claim: DeliveryClaim) -> bool:
+        """Hold the lease for another `claim.lease_s` seconds. False: it is lost."""
+        with self.write() as tx:
+            return renew(
+                tx, DELIVERY, claim.delivery_id, epoch=claim.epoch, owner=claim.owner, lease_s=claim.lease_s
+            )
+
+    def record_delivery(
+        self,
+        claim: DeliveryClaim,
+        event: DeliveryEvent,
+        *,
+        status: int | None,
+        because: str,
+        retry_in_s: float = 0.0,
+    ) -> DeliveryState:
+        """Record the peer's answer: ACCEPTED, POSTPONED for `retry_in_s` seconds, or REFUSED. The state after.
+
+        `status` is that of the C-STORE response (PS3.4 §B.2.3), None where there was none. Raises `LeaseLost`.
+        """
+        if event not in _ANSWERS:
+            raise IllegalTransition(f"a peer's answer cannot be {event}")
+        with self.write() as tx:
+            row = lock_held(tx, DELIVERY, claim.delivery_id, epoch=claim.epoch, owner=claim.owner)
+            values: dict[str, object] = {"status": status}
+            if event is DeliveryEvent.ACCEPTED:
+                values["sent_at"] = tx.now
+            if event is DeliveryEvent.POSTPONED:
+                values["next_attempt_at"] = tx.now + retry_in_s
+            detail = {"owner": claim.owner, "attempt": row.attempts, "peer": row.peer, "status": status}
+            state = move(tx, DELIVERY, row, event, because=because, detail=detail, **values)
+            if event is DeliveryEvent.POSTPONED:
+                hint_deliveries(tx, [row.id])
+            else:
+                _hint_next(tx, row)
+            return DeliveryState(state)
+
+    def sent_deliveries(self, limit: int = 100) -> list[DeliveryRecord]:
+        """Deliveries that a peer accepted and nobody has confirmed, the oldest first."""
+        query = select(delivery).where(delivery.c.state == DeliveryState.SENT)
+        with self.read() as tx:
+            rows = tx.connection.execute(query.order_by(delivery.c.sent_at, delivery.c.id).limit(limit)).all()
+            return [delivery_record(row, _result(tx, row.result_id)) for row in rows]
+
+    def confirm_delivery(self, delivery_id: DeliveryId, because: str) -> None:
+        """The peer has it, as `because` shows. Raises `IllegalTransition` unless it was sent, `NotInLedger`."""
+        with self.write() as tx:
+            row = lock(tx, DELIVERY, delivery_id)
+            move(tx, DELIVERY, row, DeliveryEvent.CONFIRMED, because=because, committed_at=tx.now)
+
+    def delivery_missing(self, delivery_id: DeliveryId, because: str, retry_in_s: float) -> None:
+        """The peer said yes and does not have it: the same bytes again. Raises as `confirm_delivery`."""
+        with self.write() as tx:
+            row = lock(tx, DELIVERY, delivery_id)
+            due = tx.now + retry_in_s
+            move(tx, DELIVERY, row, DeliveryEvent.MISSING, because=because, next_attempt_at=due, sent_at=None)
+            hint_deliveries(tx, [row.id])
+
+    def cancel_delivery(self, delivery_id: DeliveryId, because: str) -> None:
+        """Withdraw a delivery. Raises `IllegalTransition` where it is too late, `NotInLedger`."""
+        with self.write() as tx:
+            row = lock(tx, DELIVERY, delivery_id)
+            move(tx, DELIVERY, row, DeliveryEvent.WITHDRAWN, because=because)
+            _hint_next(tx, row)
+
+    def retry_delivery(self, delivery_id: DeliveryId, because: str) -> None:
+        """Let a parked or cancelled delivery wait again, due at once. Raises `IllegalTransition`, `NotInLedger`."""
+        with self.write() as tx:
+            # The study first: a purge holds it while it takes the file away.
+            query = select(study.c.id).join(delivery, delivery.c.study_id == study.c.id)
+            owner = tx.connection.execute(query.where(delivery.c.id == delivery_id)).scalar()
+            if owner is not None:
+                lock(tx, STUDY, owner)
+            row = lock(tx, DELIVERY, delivery_id)
+            purged = tx.connection.execute(
+                select(result.c.purged).where(result.c.id == row.result_id)
+            ).scalar_one()
+            if purged:
+                raise IllegalTransition(f"delivery {delivery_id} cannot be sent again: its file was purged")
+            move(tx, DELIVERY, row, DeliveryEvent.RESUBMITTED, because=because, next_attempt_at=tx.now)
+            hint_deliveries(tx, [row.id])
+
+
+def _result(tx: Transaction, result_id: int) -> ResultRecord:
+    return result_record(tx.connection.execute(select(result).where(result.c.id == result_id)).one())
+
+
+def _hint_next(tx: Transaction, row: Row[Any]) -> None:
+    """Have the queue told of what waited for this one."""
+    query = select(delivery.c.id).where(
+        delivery.c.study_id == row.study_id,
+        delivery.c.peer == row.peer,
+        delivery.c.job_id >= row.job_id,
+        due_delivery(tx.now),
+    )
+    hint_deliveries(tx, tx.connection.execute(query.order_by(delivery.c.id)).scalars().all())

@@ -1,0 +1,92 @@
+"""What of an arrival's headers becomes a column. A value that cannot be read is absent, never an error."""
+
+import math
+from collections.abc import Mapping
+
+from ledger.study import Arrival, StudyState
+
+
+def study_values(arrival: Arrival, now: float) -> dict[str, object]:
+    """The columns of a study that begins with `arrival`: open, and empty so far."""
+    headers = arrival.headers
+    return {
+        "uid": arrival.study.value,
+        "state": StudyState.OPEN,
+        "generation": 0,
+        "instances": 0,
+        "series": 0,
+        "first_arrival_at": now,
+        "opened_at": now,
+        "last_arrival_at": now,
+        "closed_at": None,
+        "closed_because": None,
+        "calling": arrival.calling.value,
+        "patient_id": clean(headers.get("PatientID", "")),
+        "patient_name": clean(headers.get("PatientName", "")),
+        "accession_number": clean(headers.get("AccessionNumber", "")),
+        "study_date": clean(headers.get("StudyDate", "")),
+        "description": clean(headers.get("StudyDescription", "")),
+    }
+
+
+def series_values(arrival: Arrival, study_id: int) -> dict[str, object]:
+    """The columns of a series that begins with `arrival`."""
+    return {
+        "study_id": study_id,
+        "uid": arrival.series.value,
+        "modality": clean(arrival.headers.get("Modality", "")),
+        "headers": dict(arrival.headers),
+        "instances": 0,
+    }
+
+
+def instance_values(arrival: Arrival, *, study_id: int, series_id: int, now: float) -> dict[str, object]:
+    """The columns of an instance."""
+    headers = arrival.headers
+    return {
+        "study_id": study_id,
+        "series_id": series_id,
+        "sop_instance": arrival.sop_instance.value,
+        "sop_class": arrival.sop_class.value,
+        "transfer_syntax": arrival.transfer_syntax.value,
+        "digest": arrival.digest.value,
+        "size": arrival.size,
+        "path": arrival.path,
+        "calling": arrival.calling.value,
+        "called": arrival.called.value,
+        "address": clean(arrival.address),
+        "received_at": now,
+        "instance_number": _integer(headers, "InstanceNumber"),
+        # Absent means one (PS3.3 §C.7.6.6: it is required of multi-frame images only).
+        "frames": max(1, _integer(headers, "NumberOfFrames") or 1),
+        "position": _decimals(headers, "ImagePositionPatient", 3),
+        "orientation": _decimals(headers, "ImageOrientationPatient", 6),
+    }
+
+
+def clean(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair, no outer spaces."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8").strip()
+
+
+def _integer(headers: Mapping[str, str], keyword: str) -> int | None:
+    text = headers.get(keyword, "").strip(" \0")
+    # IS holds at most 12 characters and 32 bits (PS3.5 §6.2).
+    if not text or len(text) > 12 or not text.isascii():
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if -(2**31) <= number < 2**31 else None
+
+
+def _decimals(headers: Mapping[str, str], keyword: str, count: int) -> list[float] | None:
+    parts = headers.get(keyword, "").split("\\")
+    if len(parts) != count:
+        return None
+    try:
+        numbers = [float(part.strip(" \0")) for part in parts]
+    except ValueError:
+        return None
+    return numbers if all(math.isfinite(number) for number in numbers) else None

@@ -1,0 +1,245 @@
+"""
+Jobs: claiming, renewing, finishing and giving back, and what an operator may do.
+
+The attempt is counted when the job is claimed, before any work: a study that kills its worker cannot do so for ever.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import insert, select
+
+from ledger.delivery import DeliveryState
+from ledger.identifiers import DeliveryId, Digest, JobId, StudyId, Uid
+from ledger.job import Claim, JobEvent, JobInput, JobState, Outcome, Priority
+from ledger.result import NewResult, Role
+from ledger.schema import delivery, instance, job, job_input, result, series, study
+from ledger.store.database import Database, Transaction
+from ledger.store.history import note
+from ledger.store.moves import JOB, STUDY, lock, lock_held, locked, move, renew
+from ledger.store.outbox import due_delivery, hint_deliveries, hint_jobs
+from ledger.study import StudyState
+from ledger.transition import IllegalTransition
+
+_DELIVERY_ORDER = list(Role)
+
+
+class Jobs(Database):
+    """What a worker and an operator do with a job."""
+
+    def claim_job(self, job_id: JobId, *, owner: str, lease_s: float, attempts_max: int) -> Claim | None:
+        """Take the lease of a job for `lease_s` seconds and count an attempt.
+
+        None: it is not queued, not yet due, or not there. A job that has used its attempts is parked, and that is
+        None as well.
+        """
+        with self.write() as tx:
+            rows = locked(tx, JOB, JOB.table.c.id == job_id)
+            row = rows[0] if rows else None
+            if row is None or row.state != JobState.QUEUED or row.next_attempt_at > tx.now:
+                return None
+            if row.attempts >= attempts_max:
+                because = f"{row.attempts} attempts used up" + (
+                    f"; the last: {row.because}" if row.because else ""
+                )
+                move(tx, JOB, row, JobEvent.GAVE_UP, because=because)
+                return None
+            attempt, epoch = row.attempts + 1, row.epoch + 1
+            move(
+                tx,
+                JOB,
+                row,
+                JobEvent.CLAIMED,
+                because="",
+                detail={"owner": owner, "attempt": attempt, "epoch": epoch},
+                attempts=attempt,
+                epoch=epoch,
+                lease_owner=owner,
+                lease_until=tx.now + lease_s,
+                started_at=tx.now,
+            )
+            return Claim(
+                job_id=JobId(row.id),
+                epoch=epoch,
+                owner=owner,
+                lease_s=lease_s,
+                attempt=attempt,
+                study_id=StudyId(row.study_id),
+                study=Uid(
+                    tx.connection.execute(select(study.c.uid).where(study.c.id == row.study_id)).scalar_one()
+                ),
+                series=Uid(
+                    tx.connection.execute(
+                        select(series.c.uid).where(series.c.id == row.series_id)
+                    ).scalar_one()
+                ),
+                rule=row.rule,
+                model=row.model,
+                settings=row.settings,
+                priority=Priority(row.priority),
+                destinations=tuple(row.destinations),
+                created_at=row.created_at,
+                inputs=_inputs(tx, row.id),
+            )
+
+    def renew_job(self, claim: Claim) -> bool:
+        """Hold the lease for another `claim.lease_s` seconds. False: it is lost, and the work is in vain."""
+        with self.write() as tx:
+            return renew(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner, lease_s=claim.lease_s)
+
+    def finish_job(
+        self,
+        claim: Claim,
+        *,
+        outcome: Outcome,
+        because: str,
+        model_identity: str,
+        results: Sequence[NewResult],
+        timings: Mapping[str, float],
+    ) -> list[DeliveryId]:
+        """Record the results, whose files lie synced in the spool, and open a delivery of each to each destination.
+
+        Raises `LeaseLost`, and then has changed nothing.
+        """
+        with self.write() as tx:
+            row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner)
+            move(
+                tx,
+                JOB,
+                row,
+                JobEvent.FINISHED,
+                because=because,
+                detail={"outcome": outcome, "model": model_identity, "results": len(results)},
+                outcome=outcome,
+                model_identity=model_identity,
+                finished_at=tx.now,
+                timings=dict(timings),
+            )
+            # Leaves before the root, so that ids alone are already a good order.
+            ordered = sorted(results, key=lambda new: _DELIVERY_ORDER.index(new.role))
+            opened: list[int] = []
+            for new in ordered:
+                result_id = tx.connection.execute(
+                    insert(result).values(_result_values(new, row.id, tx.now)).returning(result.c.id)
+                ).scalar_one()
+                opened += [
+                    _open_delivery(tx, row.id, row.study_id, result_id, new, peer)
+                    for peer in row.destinations
+                ]
+            mine = select(delivery.c.id).where(delivery.c.id.in_(opened), due_delivery(tx.now))
+            hint_deliveries(tx, tx.connection.execute(mine.order_by(delivery.c.id)).scalars().all())
+            return [DeliveryId(id) for id in opened]
+
+    def return_job(
+        self, claim: Claim, event: JobEvent, *, because: str, retry_in_s: float, attempts_max: int
+    ) -> JobState:
+        """Give a job back: CRASHED, or RELEASED by a worker that is being stopped. The state after.
+
+        A released attempt does not count. A crash that used up the last of `attempts_max` parks the job. Raises
+        `LeaseLost`, and then has changed nothing.
+        """
+        if event not in (JobEvent.CRASHED, JobEvent.RELEASED):
+            raise IllegalTransition(f"a job cannot be given back as {event}")
+        with self.write() as tx:
+            row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner)
+            detail = {"owner": claim.owner, "attempt": row.attempts}
+            if event is JobEvent.CRASHED and row.attempts >= attempts_max:
+                because = f"{because} (attempt {row.attempts} of {attempts_max})"
+                move(tx, JOB, row, JobEvent.GAVE_UP, because=because, detail=detail)
+                return JobState.PARKED
+            state = move(
+                tx,
+                JOB,
+                row,
+                event,
+                because=because,
+                detail=detail,
+                attempts=row.attempts - (event is JobEvent.RELEASED),
+                next_attempt_at=tx.now + retry_in_s,
+            )
+            hint_jobs(tx, [(row.id, row.priority)])
+            return JobState(state)
+
+    def park_job(self, claim: Claim, because: str) -> None:
+        """Stop working on a job that would end the same way again. Raises `LeaseLost`."""
+        with self.write() as tx:
+            row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner)
+            move(tx, JOB, row, JobEvent.GAVE_UP, because=because, detail={"owner": claim.owner})
+
+    def cancel_job(self, job_id: JobId, because: str) -> None:
+        """Withdraw a job. Raises `IllegalTransition` where it is too late, `NotInLedger`."""
+        with self.write() as tx:
+            move(tx, JOB, lock(tx, JOB, job_id), JobEvent.WITHDRAWN, because=because)
+
+    def retry_job(self, job_id: JobId, because: str) -> None:
+        """Queue a parked or cancelled job again, with all its attempts. Raises `IllegalTransition`, `NotInLedger`."""
+        with self.write() as tx:
+            # The study first: a purge holds it while it takes the images away.
+            query = select(job.c.study_id).where(job.c.id == job_id)
+            owner = tx.connection.execute(query).scalar()
+            if owner is not None and lock(tx, STUDY, owner).state == StudyState.PURGED:
+                raise IllegalTransition(f"job {job_id} cannot run again: the images of its study were purged")
+            row = lock(tx, JOB, job_id)
+            move(tx, JOB, row, JobEvent.RESUBMITTED, because=because, attempts=0, next_attempt_at=tx.now)
+            hint_jobs(tx, [(row.id, row.priority)])
+
+
+def _inputs(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:
+    query = (
+        select(instance.c.sop_instance, instance.c.path, instance.c.digest)
+        .join(job_input, job_input.c.instance_id == instance.c.id)
+        .where(job_input.c.job_id == job_id)
+        .order_by(job_input.c.id)
+    )
+    return tuple(
+        JobInput(sop_instance=Uid(row.sop_instance), path=row.path, digest=Digest(row.digest))
+        for row in tx.connection.execute(query)
+    )
+
+
+def _result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:
+    return {
+        "job_id": job_id,
+        "role": new.role,
+        "sop_class": new.sop_class.value,
+        "sop_instance": new.sop_instance.value,
+        "study": new.study.value,
+        "series": new.series.value,
+        "transfer_syntax": new.transfer_syntax.value,
+        "digest": new.digest.value,
+        "size": new.size,
+        "path": new.path,
+        "created_at": now,
+    }
+
+
+def _open_delivery(
+    tx: Transaction, job_id: int, study_id: int, result_id: int, new: NewResult, peer: str
+) -> int:
+    delivery_id: int = tx.connection.execute(
+        insert(delivery)
+        .values(
+            study_id=study_id,
+            job_id=job_id,
+            result_id=result_id,
+            peer=peer,
+            root=new.role.is_root,
+            state=DeliveryState.WAITING,
+            attempts=0,
+            epoch=0,
+            created_at=tx.now,
+            next_attempt_at=tx.now,
+            because="",
+        )
+        .returning(delivery.c.id)
+    ).scalar_one()
+    note(
+        tx,
+        "delivery",
+        "opened",
+        thing_id=delivery_id,
+        study_id=study_id,
+        job_id=job_id,
+        after=DeliveryState.WAITING,
+        because=f"{new.role} to {peer}",
+    )
+    return delivery_id

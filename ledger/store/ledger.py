@@ -1,0 +1,40 @@
+"""The ledger: all chapters of the store under one name."""
+
+from typing import Self
+
+from ledger.settings import LedgerSettings
+from ledger.store.arrivals import Arrivals
+from ledger.store.connect import connect
+from ledger.store.database import explained
+from ledger.store.deliveries import Deliveries
+from ledger.store.history import History
+from ledger.store.jobs import Jobs
+from ledger.store.migrate import migrate
+from ledger.store.outbox import Outbox
+from ledger.store.quarantine import Quarantine
+from ledger.store.reading import Reading
+from ledger.store.retention import Retention
+from ledger.store.studies import Studies
+from ledger.store.sweep import Sweep
+
+
+class Ledger(Arrivals, Quarantine, Studies, Retention, Jobs, Deliveries, Outbox, Sweep, Reading, History):
+    """What happened to every study. Any number of processes and threads may hold one each, or share one."""
+
+    @classmethod
+    def open(cls, settings: LedgerSettings) -> Self:
+        """Connect, and bring the tables up to date. Raises `LedgerAway`, `LedgerTooNew`."""
+        with explained(settings.shown):
+            engine = connect(settings)
+        try:
+            migrate(engine, settings.shown)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, settings.shown)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,175 @@
+"""
+Studies: what the node looks at to judge them complete, and the transaction that closes one.
+
+Closing is optimistic: the judge says which facts it saw, and nothing happens if they have changed since.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Row, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ledger.identifiers import JobId, StudyId
+from ledger.job import JobEvent, JobState, NewJob
+from ledger.schema import instance, job, job_input, routing_note, series, study
+from ledger.store.database import Database, Transaction
+from ledger.store.history import note
+from ledger.store.moves import JOB, STUDY, lock, locked, move
+from ledger.store.outbox import hint_jobs
+from ledger.store.rows import instance_record, series_record, study_record
+from ledger.study import InstanceRecord, RoutingNote, SeriesRecord, StudyEvent, StudyRecord, StudyState
+
+#: What a later job of the same rule and series overtakes.
+_UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+
+
+class Studies(Database):
+    """Open studies, their series, and closing."""
+
+    def open_studies(self) -> list[StudyRecord]:
+        """Every study that is open, the longest silent first."""
+        query = (
+            select(study)
+            .where(study.c.state == StudyState.OPEN)
+            .order_by(study.c.last_arrival_at, study.c.id)
+        )
+        with self.read() as tx:
+            return [study_record(row) for row in tx.connection.execute(query)]
+
+    def series_of(self, study_id: StudyId) -> list[SeriesRecord]:
+        """The series of a study that hold instances, in the order of their first arrival; so are the instances."""
+        with self.read() as tx:
+            rows = tx.connection.execute(
+                select(instance).where(instance.c.study_id == study_id).order_by(instance.c.id)
+            ).all()
+            members: dict[int, list[InstanceRecord]] = {}
+            for row in rows:
+                members.setdefault(row.series_id, []).append(instance_record(row))
+            query = select(series).where(series.c.study_id == study_id).order_by(series.c.id)
+            return [
+                series_record(row, tuple(members[row.id]))
+                for row in tx.connection.execute(query)
+                if row.id in members
+            ]
+
+    def close_study(
+        self,
+        study_id: StudyId,
+        *,
+        seen_instances: int,
+        seen_last_arrival_at: float,
+        because: str,
+        notes: Sequence[RoutingNote],
+        jobs: Sequence[NewJob],
+    ) -> list[JobId] | None:
+        """Close a study and open its jobs, in one transaction. The ids of the jobs that did not exist before.
+
+        None: something arrived since the facts were read, or the study is not open; nothing was changed.
+        Raises `NotInLedger`.
+        """
+        with self.write() as tx:
+            row = lock(tx, STUDY, study_id)
+            seen = (StudyState.OPEN, seen_instances, seen_last_arrival_at)
+            if (row.state, row.instances, row.last_arrival_at) != seen:
+                return None
+            generation = row.generation + 1
+            opened = [opened for new in jobs if (opened := _open_job(tx, row, new)) is not None]
+            if notes:
+                tx.connection.execute(
+                    insert(routing_note),
+                    [
+                        {
+                            "study_id": row.id,
+                            "generation": generation,
+                            "series_id": said.series_id,
+                            "rule": said.rule,
+                            "taken": said.taken,
+                            "because": said.because,
+                        }
+                        for said in notes
+                    ],
+                )
+            move(
+                tx,
+                STUDY,
+                row,
+                StudyEvent.COMPLETED,
+                because=because,
+                detail={"instances": row.instances, "series": row.series, "jobs": list(opened)},
+                generation=generation,
+                closed_at=tx.now,
+                closed_because=because,
+            )
+            return opened
+
+
+def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> JobId | None:
+    """Open a job, overtaking earlier ones of the same rule and series. None if it exists already."""
+    earlier = locked(
+        tx, JOB, (job.c.study_id == owner.id) & (job.c.series_id == new.series_id) & (job.c.rule == new.rule)
+    )
+    dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
+    values = {
+        "key": new.key.value,
+        "study_id": owner.id,
+        "series_id": new.series_id,
+        "rule": new.rule,
+        "model": new.model,
+        "settings": dict(new.settings),
+        "priority": new.priority,
+        "destinations": list(new.destinations),
+        "state": JobState.QUEUED,
+        "attempts": 0,
+        "epoch": 0,
+        "because": "",
+        "outcome": None,
+        "model_identity": "",
+        "created_at": tx.now,
+        "next_attempt_at": tx.now,
+        "timings": {},
+        "supersedes": max((row.id for row in earlier), default=None),
+    }
+    job_id = tx.connection.execute(
+        dialect.insert(job).values(values).on_conflict_do_nothing(index_elements=["key"]).returning(job.c.id)
+    ).scalar()
+    if job_id is None:
+        _restore_inputs(tx, new)
+        return None
+    _insert_inputs(tx, job_id, new)
+    note(
+        tx,
+        "job",
+        "opened",
+        thing_id=job_id,
+        study_id=owner.id,
+        job_id=job_id,
+        after=JobState.QUEUED,
+        because=f"rule {new.rule}: {new.model} on {len(new.inputs)} instances",
+    )
+    for row in earlier:
+        if row.state in _UNFINISHED:
+            move(
+                tx,
+                JOB,
+                row,
+                JobEvent.SUPERSEDED,
+                because=f"overtaken by job {job_id}: more instances arrived",
+            )
+    hint_jobs(tx, [(job_id, new.priority)])
+    return JobId(job_id)
+
+
+def _insert_inputs(tx: Transaction, job_id: int, new: NewJob) -> None:
+    if new.inputs:
+        rows = [{"job_id": job_id, "instance_id": instance_id} for instance_id in new.inputs]
+        tx.connection.execute(insert(job_input), rows)
+
+
+def _restore_inputs(tx: Transaction, new: NewJob) -> None:
+    """A purge took the inputs of this job; the same instances came back, so it could be run again."""
+    job_id = tx.connection.execute(select(job.c.id).where(job.c.key == new.key.value)).scalar_one()
+    present = tx.connection.execute(
+        select(job_input.c.id).where(job_input.c.job_id == job_id).limit(1)
+    ).first()
+    if present is None:
+        _insert_inputs(tx, job_id, new)
