@@ -6,7 +6,7 @@ moves a job. Every setting below follows from that; most of Celery's own safety 
 """
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from ledger.job import Priority
 from worker.settings import QueueSettings
@@ -63,7 +63,7 @@ def application(queue: QueueSettings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,  # Redis may blink; a study goes on.
         task_publish_retry=False,  # The outbox owns retries.
         task_create_missing_queues=False,  # A misspelt queue is a mistake, not a new queue.
-        task_queues=[Queue(name, routing_key=name) for name in (*JOB_QUEUES, DELIVER)],
+        task_queues=[_queue(name) for name in (*JOB_QUEUES, DELIVER)],
         task_default_queue=Priority.ROUTINE.value,
         # The console reads the ledger, not the gossip of workers; nobody steers them through Redis.
         worker_send_task_events=False,
@@ -73,3 +73,7 @@ def application(queue: QueueSettings) -> Celery:
         enable_utc=True,
     )
     return app
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, routing_key=name)  # type: ignore[no-untyped-call]

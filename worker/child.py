@@ -49,13 +49,14 @@ def main() -> None:
     import pydicom  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from worker.run import Residents, analyse  # noqa: PLC0415
+    from worker.run import Residents, analyse, warm_up  # noqa: PLC0415
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     if asked.threads:
         torch.set_num_threads(asked.threads)
 
     residents = Residents(device=asked.device)
+    warm_up()
 
     def enter(stage: Stage, limit_s: float | None = None) -> None:
         _say(answers, Entered(stage=stage, limit_s=limit_s))

@@ -200,15 +200,12 @@ class Bench:
 
     def _crashed(self, claim: Claim, lease: Lease, because: str) -> None:
         lease.confirm()
-        limit = self._settings.attempts_max
-        if claim.attempt >= limit:
-            because = f"given up after {claim.attempt} attempts; in the last one {because}"
         state = self._ledger.return_job(
             claim,
             JobEvent.CRASHED,
             because=because,
             retry_in_s=self._settings.crash_backoff_s * claim.attempt,
-            attempts_max=limit,
+            attempts_max=self._settings.attempts_max,
         )
         event = "job.parked" if state is JobState.PARKED else "job.crashed"
         log.error(event, job=claim.job_id, attempt=claim.attempt, because=because)

@@ -99,7 +99,7 @@ class Post:
             self._on_their_way[delivery_id] = claim
         try:
             with Lease(
-                lambda: self._ledger.renew_delivery(claim),
+                lambda: self._ledger.renew_delivery(claim, lease_s=patience.lease_s),
                 what=f"delivery {delivery_id}",
                 heartbeat_s=patience.heartbeat_s,
                 silence_s=patience.lease_s,

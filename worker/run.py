@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import highdicom as hd
+import numpy as np
 import torch
 from pydicom import Dataset
 
@@ -32,7 +34,7 @@ from results.write import write
 from worker.exchange import Finding, ResultFile, RunReply, RunRequest, Stage
 from worker.load import load_series, load_source
 
-__all__ = ["Residents", "RunReply", "RunRequest", "analyse"]
+__all__ = ["Residents", "RunReply", "RunRequest", "analyse", "warm_up"]
 
 #: Told of every stage as it begins, with the time limit of the model's manifest where that is what bounds it.
 Enter = Callable[[Stage, float | None], None]
@@ -60,6 +62,14 @@ def device_named(name: str) -> str:
     if name != "auto":
         return name
     return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def warm_up() -> None:
+    """Do once what costs time only the first time, so that no study waits for it."""
+    # highdicom reads its tables of all IODs, half a second's worth, when it meets the first region.
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 0)], dtype=np.float64)
+    image = hd.sr.SourceImageForRegion("1.2.840.10008.5.1.4.1.1.2", "1.2.3")
+    hd.sr.ImageRegion(graphic_type="POLYLINE", graphic_data=square, source_image=image)
 
 
 def software_version() -> str:
@@ -122,7 +132,10 @@ def analyse(
         files = _encode(findings, source, run, Path(request.out))
     enter("check", None)
     with clock.measuring("check"):
-        check_results({one.role: Path(one.path) for one in files}, findings, source, run)
+        written = {one.role: Path(one.path) for one in files}
+        check_results(
+            findings, source, run, report=written[Role.REPORT], segmentation=written.get(Role.SEGMENTATION)
+        )
 
     return RunReply(
         outcome=findings.outcome,

@@ -23,17 +23,19 @@ log = structlog.get_logger()
 def open_to_jobs(app: Celery, compute: Callable[[JobId], None]) -> None:
     """Have messages of `JOB_TASK` call `compute`."""
 
-    @app.task(name=JOB_TASK)
     def job(job_id: int) -> None:
         _enter("job", job_id, lambda: compute(JobId(job_id)))
+
+    app.task(job, name=JOB_TASK)
 
 
 def open_to_deliveries(app: Celery, deliver: Callable[[DeliveryId], None]) -> None:
     """Have messages of `DELIVERY_TASK` call `deliver`."""
 
-    @app.task(name=DELIVERY_TASK)
     def delivery(delivery_id: int) -> None:
         _enter("delivery", delivery_id, lambda: deliver(DeliveryId(delivery_id)))
+
+    app.task(delivery, name=DELIVERY_TASK)
 
 
 def _enter(thing: str, number: int, work: Callable[[], None]) -> None:

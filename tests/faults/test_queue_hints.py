@@ -87,7 +87,6 @@ def test_a_dispatcher_killed_between_publishing_and_marking_publishes_again(tmp_
 
 
 def test_urgent_jobs_go_first(tmp_path):
-    # No republishing here: it could put a job into the queue while another is being computed, but not reorder it.
     with worker_bench(tmp_path, worker=QUICK.model_copy(update={"republish_after_s": 60})) as bench:
         routine = [bench.open_job(model("Fine")) for _ in range(3)]
         stat = [bench.open_job(model("Fine"), priority=Priority.STAT) for _ in range(2)]

@@ -19,10 +19,10 @@ def test_a_killed_workers_job_runs_elsewhere_when_its_lease_is_over(tmp_path):
         job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
         bench.start("dispatch")
         first = bench.start("compute")
-        started(bench, trace)
+        started(trace)
         bench.start("compute")
         first.kill()
-        started(bench, trace, runs=2)
+        started(trace, runs=2)
         gate.touch()
         job = bench.wait(job_id, JobState.DONE)
 
@@ -38,10 +38,10 @@ def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(tmp_path):
         job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
         bench.start("dispatch")
         sleeper = bench.start("compute")
-        started(bench, trace)
+        started(trace)
         sleeper.signal(signal.SIGSTOP)
         bench.start("compute")
-        started(bench, trace, runs=2)
+        started(trace, runs=2)
         # Both children may finish now: the sleeper's has its answer in the pipe before its parent wakes up.
         gate.touch()
         done = bench.wait(job_id, JobState.DONE)
@@ -61,7 +61,7 @@ def test_a_stopped_worker_gives_its_job_back_uncounted(tmp_path):
         job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
         dispatch = bench.start("dispatch")
         first = bench.start("compute")
-        pid = started(bench, trace)
+        pid = started(trace)
 
         assert first.stop(within_s=10) == 0
         assert not Path(f"/proc/{pid}").exists()
@@ -69,7 +69,7 @@ def test_a_stopped_worker_gives_its_job_back_uncounted(tmp_path):
         assert not bench.leftovers()
 
         bench.start("compute")
-        started(bench, trace, runs=2)
+        started(trace, runs=2)
         gate.touch()
         assert bench.wait(job_id, JobState.DONE).attempts == 1
         assert len(traces(trace)) == 2
@@ -101,7 +101,7 @@ def test_a_job_withdrawn_while_it_runs_is_broken_off(tmp_path):
         job_id = bench.open_job(model("Slow"), settings={"seconds": 60, "trace": str(trace)})
         bench.start("dispatch")
         bench.start("compute")
-        pid = started(bench, trace)
+        pid = started(trace)
         bench.ledger.cancel_job(job_id, "not needed")
 
         until(lambda: not Path(f"/proc/{pid}").exists(), within_s=5, what="the run was broken off")

@@ -42,7 +42,9 @@ QUICK = WorkerSettings(
     stop_s=10.0,
     allow_python_models=True,
 )
-QUICK_POST = DeliverySettings(first_s=0.2, longest_s=1.0, lease_s=3.0, heartbeat_s=0.5, proof_s=0.3, proof_after_s=0.0)
+QUICK_POST = DeliverySettings(
+    first_s=0.2, longest_s=1.0, lease_s=3.0, heartbeat_s=0.5, proof_s=0.3, proof_after_s=0.0
+)
 
 FAULT_MODELS = "tests.worker.fault_models.models"
 
@@ -66,7 +68,9 @@ class Process:
 
     def _is_ready(self) -> bool:
         if self.process.poll() is not None and not self.ready.is_set():
-            raise AssertionError(f"worker {self.part} ended with {self.process.returncode}:\n{self.log.read_text()}")
+            raise AssertionError(
+                f"worker {self.part} ended with {self.process.returncode}:\n{self.log.read_text()}"
+            )
         return self.ready.is_set()
 
     def signal(self, number: signal.Signals) -> None:
@@ -105,7 +109,7 @@ class WorkerBench:
     def start(self, part: str, *, failpoint: str = "", site: WorkerSite | None = None) -> Process:
         """Start a part of the worker and wait until it is ready."""
         log = self.folder / f"{len(self.processes)}-{part}.log"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         environment.pop("WETREAD_FAILPOINT", None)
         if failpoint:
             environment["WETREAD_FAILPOINT"] = failpoint
@@ -140,7 +144,12 @@ class WorkerBench:
         self.series += 1
         study_id = receive(self.ledger, self.spool, self.folder / f"scan{self.series}", seed=self.series)
         return close(
-            self.ledger, study_id, model, settings=settings or {}, priority=priority, destinations=destinations
+            self.ledger,
+            study_id,
+            model,
+            settings=settings or {},
+            priority=priority,
+            destinations=destinations,
         )
 
     def job(self, job_id: JobId) -> JobRecord:

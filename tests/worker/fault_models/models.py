@@ -16,7 +16,7 @@ LITTLE_BODY_HU = -300
 
 
 class Fine:
-    """Finds the body: everything denser than fat-filled air. Settings: `seconds` to wait, `then` what to do."""
+    """Finds the body: everything denser than LITTLE_BODY_HU."""
 
     time_limit_s = 60.0
 
