@@ -1,9 +1,10 @@
-"""What may be stored here: every storage SOP class but video, in every transfer syntax that keeps frames apart.
+"""What may be stored here: every storage SOP class but video, in every transfer syntax but a few.
 
-The node never decodes what it receives, so a transfer syntax costs nothing at this door; whether the pixels can
-be read is asked later, by the worker that needs them. Left out on purpose:
+The node never decodes what it receives, so a transfer syntax costs nothing at this door; whether the pixels
+can be read is asked later, by the worker that needs them. Left out on purpose:
 
-- Deflated Explicit VR Little Endian: a few kilobytes may inflate to gigabytes, and headers cannot be read in place.
+- Deflated Explicit VR Little Endian: a few kilobytes may inflate to gigabytes, and headers cannot be read in
+  place.
 - Explicit VR Big Endian: retired (PS3.5-2016b), and no sender lacks a little endian alternative.
 - MPEG, HEVC and the video SOP classes: nothing here reads video, and one object may be of any size.
 - JPIP and other referenced pixel data: the pixels would not be ours when the reference dies.
@@ -25,7 +26,7 @@ class TransferSyntax(NamedTuple):
     implicit_vr: bool = False
 
 
-#: In the order in which we choose when one presentation context offers several: what is cheapest to read first.
+#: In the order in which we choose where one presentation context offers several: cheapest to read first.
 TRANSFER_SYNTAXES: tuple[TransferSyntax, ...] = (
     TransferSyntax("1.2.840.10008.1.2.1", "Explicit VR Little Endian"),
     TransferSyntax("1.2.840.10008.1.2", "Implicit VR Little Endian", implicit_vr=True),

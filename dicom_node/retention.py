@@ -10,12 +10,16 @@ files.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from dicom_node.settings import RetentionSettings
 from dicom_node.spool import Room, Spool
 from ledger.identifiers import StudyId
-from ledger.journal import log
 from ledger.store.ledger import Ledger
 from ledger.study import StudyRecord
+from ledger.transition import IllegalTransition
+
+log = structlog.get_logger()
 
 _DAY_S = 86_400.0
 
@@ -76,10 +80,23 @@ class HouseKeeper:
         finished = self._ledger.purgeable_studies(older_than=now_s - days * _DAY_S)
         expired = oldest_expired(finished, now_s=now_s, room=room, keep=self._keep)
         if expired is None:
+            self._empty_quarantine(now_s)
             return None
         study = expired.study
         with self._spool.deleting():
-            paths = self._ledger.purge_study(study.id, expired.because)
+            try:
+                paths = self._ledger.purge_study(study.id, expired.because)
+            except IllegalTransition as error:
+                # A late instance, or an operator who wants a job again, was faster.
+                log.info("study.kept", study=str(study.study), because=str(error))
+                return None
             removed = self._spool.remove(paths)
         log.info("study.purged", study=str(study.study), files=removed, because=expired.because)
         return study.id
+
+    def _empty_quarantine(self, now_s: float) -> None:
+        with self._spool.deleting():
+            paths = self._ledger.forget_quarantined(older_than=now_s - self._keep.quarantine_days * _DAY_S)
+            removed = self._spool.remove(paths)
+        if removed:
+            log.info("quarantine.purged", files=removed)

@@ -71,19 +71,19 @@ class ClosingSettings(BaseModel, frozen=True, extra="forbid"):
 
     quiet_s: float = Field(default=5.0, ge=0)  # No association open that sent to the study, and nothing new.
     quiet_open_s: float = Field(default=30.0, ge=0)  # Nothing new although such an association is still open.
-    longest_s: float = Field(
-        default=900.0, gt=0
-    )  # Whatever happens: since the first arrival of this opening.
+    longest_s: float = Field(default=900.0, gt=0)  # Whatever happens, since it was opened.
 
 
 class RetentionSettings(BaseModel, frozen=True, extra="forbid"):
     """When the images of a finished study are deleted. The archive has them; this is a working copy."""
 
-    keep_days: float = Field(
-        default=7.0, ge=0
-    )  # After the last arrival, once all jobs and deliveries are settled.
+    # After the last arrival, once all jobs and deliveries are settled.
+    keep_days: float = Field(default=7.0, ge=0)
     # Above the soft mark, finished studies go early, oldest first, but never sooner than this.
     keep_at_least_days: float = Field(default=1.0, ge=0)
+    quarantine_days: float = Field(
+        default=30.0, ge=0
+    )  # What was set aside waits this long for somebody to look.
     every_s: float = Field(default=300.0, gt=0)  # How often to look.
 
 

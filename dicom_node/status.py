@@ -1,7 +1,7 @@
 """What we answer to a C-STORE, and what the sender may conclude from it (PS3.4 §B.2.3, PS3.7 Annex C).
 
-Only `SUCCESS` promises anything. Each of the others says that the instance is the sender's to keep; in the 0xA7
-range trying again later helps, in the others it does not.
+Only `SUCCESS` promises anything. Each of the others says that the instance is the sender's to keep; in the
+0xA7 range trying again later helps, in the others it does not.
 """
 
 from enum import IntEnum
@@ -19,7 +19,7 @@ class StoreStatus(IntEnum):
 
 
 class Rejection(IntEnum):
-    """Why an association is refused: the diagnostic of A-ASSOCIATE-RJ (PS3.8 §9.3.4), as `result·source·reason`."""
+    """Why an association is refused (A-ASSOCIATE-RJ, PS3.8 §9.3.4): one byte each: result, source, reason."""
 
     CALLING_AE_TITLE_UNKNOWN = 0x010103  #: permanent, service user
     CALLED_AE_TITLE_UNKNOWN = 0x010107  #: permanent, service user

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+import structlog
+
 from dicom_node import closing, series_facts
 from dicom_node.closing import Verdict, verdict
 from dicom_node.retention import HouseKeeper
@@ -21,9 +23,10 @@ from ledger.errors import SiteError
 from ledger.failpoint import failpoint
 from ledger.identifiers import JobId, SeriesId, StudyId, Uid
 from ledger.job import NewJob
-from ledger.journal import log
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
+
+log = structlog.get_logger()
 
 _EVERY_S = 0.5  # A reader does not notice half a second; the ledger does not notice two questions a second.
 
@@ -58,6 +61,7 @@ class Watch:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._tidied_at = float("-inf")  # monotonic
+        self._listening_since_s: float | None = None  # by the ledger's clock: known from the first round on
 
     def start(self) -> None:
         """Begin to look."""
@@ -72,12 +76,17 @@ class Watch:
     def look(self) -> list[Uid]:
         """One round: the studies that it closed. Raises `SiteError` where the ledger cannot be used."""
         now_s = self._ledger.now()
+        if self._listening_since_s is None:
+            self._listening_since_s = now_s
         closed = []
         for study in self._ledger.open_studies():
             if self._stopping.is_set():
                 break
             facts = closing.facts_of(
-                study, now_s=now_s, open_associations=self._associations.open_for(study.id)
+                study,
+                now_s=now_s,
+                open_associations=self._associations.open_for(study.id),
+                listening_since_s=self._listening_since_s,
             )
             judged = verdict(facts, self._patience)
             if judged.closed and self._close(study, judged):

@@ -1,0 +1,94 @@
+"""`python -m dicom_node`: reads a `NodeSite` as JSON from standard input, and serves until SIGTERM.
+
+Prints `ready <port>` on standard output once it listens. Leaves with 0 after SIGTERM or SIGINT, with 2 and
+one sentence on standard error where the site has to change something first.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+import pydicom.config
+import pynetdicom._config
+import structlog
+from pydantic import ValidationError
+
+from dicom_node.node import Node
+from dicom_node.retention import HouseKeeper
+from dicom_node.settings import NodeSite
+from dicom_node.spool import Spool
+from dicom_node.watch import Watch
+from ledger import failpoint, journal
+from ledger.errors import SiteError
+from ledger.store.ledger import Ledger
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run the node; the exit status."""
+    journal.configure(json=not sys.stderr.isatty(), level=os.environ.get("WETREAD_LOG_LEVEL", "info"))
+    if armed := os.environ.get("WETREAD_FAILPOINT"):
+        failpoint.arm(armed)
+    hush_libraries()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        serve(NodeSite.model_validate_json(sys.stdin.read()), stopping)
+    except ValidationError as error:
+        # Only places and rules: a value may be a password.
+        for wrong in error.errors(include_url=False, include_input=False):
+            print(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)  # noqa: T201
+        return 2
+    except SiteError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def serve(site: NodeSite, stopping: threading.Event) -> None:
+    """Serve until `stopping`. Raises the `SiteError` that keeps the node from starting."""
+    spool = Spool(site.spool)
+    ledger = Ledger.open(site.ledger)
+    try:
+        with spool.occupied():
+            spool.reconcile(ledger)
+            node = Node(site, ledger, spool)
+            watch = Watch(
+                ledger,
+                rules=site.rules,
+                patience=site.closing,
+                associations=node.senders,
+                house_keeper=HouseKeeper(ledger, spool, site.retention),
+            )
+            with node:
+                watch.start()
+                try:
+                    ledger.record_event("node", "started", because=f"listening on port {node.port}")
+                    log.info("node.started", port=node.port, ae_title=site.node.ae_title)
+                    print(f"ready {node.port}", flush=True)  # noqa: T201
+                    stopping.wait()
+                finally:
+                    watch.stop()
+            ledger.record_event("node", "stopped", because="asked to stop")
+    finally:
+        ledger.close()
+
+
+def hush_libraries() -> None:
+    """Keep pydicom and pynetdicom from writing values of data sets into logs: they may be patient data."""
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # else it quotes odd values
+    pynetdicom._config.LOG_REQUEST_IDENTIFIERS = False
+    pynetdicom._config.LOG_RESPONSE_IDENTIFIERS = False
+    pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # What it would say of every PDU costs time, too.
+    for name in ("pynetdicom", "pydicom"):
+        # What we want to know of an association is in our own journal.
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

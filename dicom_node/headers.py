@@ -1,0 +1,226 @@
+"""The attributes that we file an instance under, read from bytes that may be wrong or hostile.
+
+This is not a DICOM parser. It walks the top level of a data set once, without copying it, skips everything
+that it does not keep, and stops at the pixel data. It makes no objects per element, follows no sequence into
+its items except to find its end, and believes no length that the bytes at hand do not cover. So its work is
+bounded by what has been received, whatever that says of itself; a full parser can be made to work for minutes
+by four megabytes of empty items.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from pydicom.charset import decode_bytes, python_encoding
+from pydicom.datadict import dictionary_keyword, dictionary_VR
+
+from dicom_node.contexts import transfer_syntax
+from ledger.errors import StudyError
+from ledger.identifiers import Uid
+
+Headers = Mapping[str, str]  #: keyword → text; several values are joined by a backslash, as on the wire
+
+# Far above anything that a scanner writes, far below anything that hurts.
+_ELEMENTS_MAXIMUM = 200_000  # at all levels together
+_ITEMS_MAXIMUM = 100_000
+_DEPTH_MAXIMUM = 32  # of nested sequences of undefined length
+_VALUE_KEPT_MAXIMUM = 1024  # bytes; longer values are no names of anything
+_KEPT_MAXIMUM = 1000  # values
+
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_FIRST_PIXELS = 0x7FE00000  # (7FE0,xxxx): nothing that we need comes behind it
+_SPECIFIC_CHARACTER_SET = 0x00080005
+
+_TAG = struct.Struct("<HH")
+_IMPLICIT = struct.Struct("<HHI")
+_EXPLICIT_SHORT = struct.Struct("<HH2sH")
+_LONG_LENGTH = struct.Struct("<I")
+
+# Explicit VRs with two reserved bytes and a length of 32 bits (PS3.5 §7.1.2).
+_LONG_VRS = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
+_SHORT_VRS = frozenset(
+    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"}
+    | {b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+)
+_NUMBERS = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d", b"UV": "Q", b"SV": "q"}
+_TEXTS = frozenset({b"AE", b"AS", b"CS", b"DA", b"DS", b"DT", b"IS", b"TM", b"UI", b"UR"})
+# Only these follow Specific Character Set (PS3.5 §6.1.2.2).
+_LOCAL_TEXTS = frozenset({b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"})
+
+
+class HeaderUnreadable(StudyError):
+    """The data set cannot be read as DICOM. The message says where and why, and quotes no value."""
+
+
+class _Element(NamedTuple):
+    tag: int
+    vr: bytes  #: b"" where implicit VR does not say
+    start: int  #: of the value
+    length: int  #: may be _UNDEFINED
+
+
+def read_headers(data: bytes | memoryview, syntax: Uid) -> Headers:
+    """The top-level attributes of the data set `data` that have a keyword and at most 1 KiB of value.
+
+    Raises `HeaderUnreadable`, and nothing else, for whatever cannot be read; `data` is never copied.
+    """
+    known = transfer_syntax(str(syntax))
+    if known is None:
+        raise HeaderUnreadable(f"transfer syntax {syntax} is not one that this node reads")
+    walker = _Walker(memoryview(data).cast("B"), implicit_vr=known.implicit_vr)
+    kept: dict[str, tuple[bytes, bytes]] = {}
+    charset = b""
+    for element in walker.top_level():
+        if element.length == _UNDEFINED or not 0 < element.length <= _VALUE_KEPT_MAXIMUM:
+            continue
+        value = bytes(walker.data[element.start : element.start + element.length])
+        if element.tag == _SPECIFIC_CHARACTER_SET:
+            charset = value
+        keyword, dictionary_vr = _names(element.tag)
+        if keyword in kept:
+            # Each at most once (PS3.5 §7.1): two readers must not file one instance under two studies.
+            raise HeaderUnreadable(f"element {_name(element.tag)} is there twice")
+        if keyword and len(kept) < _KEPT_MAXIMUM:
+            # UN is what a converter writes that does not know the element: then the dictionary knows better.
+            vr = dictionary_vr if element.vr in (b"", b"UN") else element.vr
+            kept[keyword] = (vr, value)
+    encodings = _encodings(charset)
+    return {keyword: _text(vr, value, encodings) for keyword, (vr, value) in kept.items()}
+
+
+class _Walker:
+    """Goes from element to element and never beyond the end."""
+
+    def __init__(self, data: memoryview, *, implicit_vr: bool) -> None:
+        self.data = data
+        self._implicit_vr = implicit_vr
+        self._elements = 0
+        self._items = 0
+
+    def top_level(self) -> Iterator[_Element]:
+        """The elements before the pixel data, in the order of the bytes."""
+        position, end = 0, len(self.data)
+        while position < end:
+            element = self._element(position, end, implicit_vr=self._implicit_vr)
+            if element.tag >= _FIRST_PIXELS:
+                return
+            yield element
+            if element.length == _UNDEFINED:
+                position = self._end_of_sequence(element)
+            else:
+                position = element.start + element.length
+
+    def _element(self, position: int, end: int, *, implicit_vr: bool) -> _Element:
+        """The element whose tag is at `position`; its value, if its length is defined, ends before `end`."""
+        self._elements += 1
+        if self._elements > _ELEMENTS_MAXIMUM:
+            raise HeaderUnreadable(f"more than {_ELEMENTS_MAXIMUM} elements")
+        if position + 8 > end:
+            raise HeaderUnreadable(f"the data set ends inside the element at byte {position}")
+        group, number = _TAG.unpack_from(self.data, position)
+        tag = group << 16 | number
+        vr, start = b"", position + 8
+        if implicit_vr or group == 0xFFFE:  # Items and delimiters never have a VR (PS3.5 §7.5).
+            length = int(_LONG_LENGTH.unpack_from(self.data, position + 4)[0])
+        else:
+            _, _, vr, length = _EXPLICIT_SHORT.unpack_from(self.data, position)
+            if vr in _LONG_VRS:
+                if position + 12 > end:
+                    raise HeaderUnreadable(f"the data set ends inside the element at byte {position}")
+                length, start = int(_LONG_LENGTH.unpack_from(self.data, position + 8)[0]), position + 12
+            elif vr not in _SHORT_VRS:
+                raise HeaderUnreadable(f"element {_name(tag)} at byte {position} has no known VR")
+        if length != _UNDEFINED and start + length > end:
+            raise HeaderUnreadable(
+                f"element {_name(tag)} at byte {position} says {length} bytes, but {end - start} are left"
+            )
+        return _Element(tag, vr, start, length)
+
+    def _end_of_sequence(self, sequence: _Element) -> int:
+        """Where the bytes after a sequence of undefined length begin. The stack is our own: no recursion."""
+        if sequence.vr not in (b"", b"SQ", b"UN", b"OB", b"OW"):
+            raise HeaderUnreadable(f"element {_name(sequence.tag)} may not have undefined length")
+        end = len(self.data)
+        # Per level: are we among items (True) or among the elements of an item, and is the VR implicit there?
+        # A UN of undefined length holds implicit VR, whatever is around it (PS3.5 §6.2.2 note 2).
+        levels = [(True, self._implicit_vr or sequence.vr == b"UN")]
+        position = sequence.start
+        while levels:
+            among_items, implicit_vr = levels[-1]
+            element = self._element(position, end, implicit_vr=implicit_vr)
+            position = element.start
+            if among_items and element.tag == _ITEM:
+                self._items += 1
+                if self._items > _ITEMS_MAXIMUM:
+                    raise HeaderUnreadable(f"more than {_ITEMS_MAXIMUM} sequence items")
+                if element.length == _UNDEFINED:
+                    levels.append((False, implicit_vr))
+                else:
+                    position += element.length
+            elif element.tag == (_SEQUENCE_END if among_items else _ITEM_END):
+                levels.pop()
+            elif among_items or element.tag >> 16 == 0xFFFE:
+                raise HeaderUnreadable(
+                    f"sequence {_name(sequence.tag)} is broken at byte {position}: {_name(element.tag)}"
+                )
+            elif element.length == _UNDEFINED:
+                levels.append((True, implicit_vr or element.vr == b"UN"))
+            else:
+                position += element.length
+            if len(levels) > 2 * _DEPTH_MAXIMUM:
+                raise HeaderUnreadable(f"sequences are nested more than {_DEPTH_MAXIMUM} deep")
+        return position
+
+
+def _name(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+@lru_cache(maxsize=4096)
+def _names(tag: int) -> tuple[str, bytes]:
+    """Keyword and VR of a standard element; an empty keyword for private, repeated and unknown ones."""
+    # Overlays and curves repeat their keywords in groups 60xx and 50xx (PS3.5 §7.6).
+    if tag >> 16 & 1 or tag >> 24 in (0x50, 0x60):
+        return "", b"UN"
+    try:
+        return dictionary_keyword(tag), dictionary_VR(tag)[:2].encode("ascii")  # "US or SS" is read as US
+    except KeyError:
+        return "", b"UN"
+
+
+def _encodings(charset: bytes) -> list[str]:
+    """The Python names of the terms of Specific Character Set; unknown ones count as ISO 8859-1."""
+    terms = charset.decode("ascii", "replace").rstrip("\0 ").split("\\")
+    return [python_encoding.get(term.strip(" "), "iso8859") for term in terms]
+
+
+def _text(vr: bytes, value: bytes, encodings: list[str]) -> str:
+    if vr in _NUMBERS:
+        size = struct.calcsize(_NUMBERS[vr])
+        numbers = struct.unpack(f"<{len(value) // size}{_NUMBERS[vr]}", value[: len(value) // size * size])
+        return "\\".join(str(number) for number in numbers)
+    if vr in _TEXTS:
+        return value.decode("latin-1").strip(" \0")
+    if vr in _LOCAL_TEXTS:
+        return _decode(value, encodings).strip(" \0")
+    if vr == b"AT":
+        tags = struct.unpack(f"<{len(value) // 4 * 2}H", value[: len(value) // 4 * 4])
+        pairs = zip(tags[::2], tags[1::2], strict=True)
+        return "\\".join(f"{group:04X}{number:04X}" for group, number in pairs)
+    return ""  # binary: it has a place in the file, not in a table
+
+
+def _decode(value: bytes, encodings: list[str]) -> str:
+    if b"\x1b" in value:  # code extensions (PS3.5 §6.1.2.5): the only case that needs more than one codec
+        try:
+            return decode_bytes(value, encodings, {0x5C, 0x5E, 0x3D, 0x0A, 0x0D, 0x0C, 0x09})
+        except Exception:  # noqa: S110
+            pass
+    try:
+        return value.decode(encodings[0], "replace")
+    except LookupError:
+        return value.decode("latin-1")

@@ -1,0 +1,105 @@
+"""The node in operation: it listens, receives, and stops without losing anything."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import structlog
+from pynetdicom import AE, evt
+
+from dicom_node.acceptor import BoundedHandler, BoundedServer
+from dicom_node.association import Doorkeeper
+from dicom_node.contexts import supported_contexts
+from dicom_node.group import GroupCommit
+from dicom_node.receive import Receiver, on_store
+from dicom_node.senders import Senders
+from dicom_node.settings import NodeSite
+from dicom_node.spool import Spool
+from dicom_node.upper_layer import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
+from ledger.errors import SiteError
+from ledger.store.ledger import Ledger
+
+log = structlog.get_logger()
+
+
+class PortTaken(SiteError):
+    """Nothing can listen at the node's address."""
+
+
+class Node:
+    """A C-ECHO and C-STORE SCP on one port. A context manager: it serves between enter and exit."""
+
+    def __init__(self, site: NodeSite, ledger: Ledger, spool: Spool) -> None:
+        """Raise `PortTaken` where the address cannot be listened at. Nothing is accepted yet."""
+        self._site = site
+        self.senders = Senders()
+        self.group = GroupCommit(spool, ledger)
+        receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
+        door = Doorkeeper(site.node, site.peers, self.senders, spool, ledger)
+        ae = AE(site.node.ae_title)
+        ae.implementation_class_uid = str(IMPLEMENTATION_CLASS)
+        ae.implementation_version_name = IMPLEMENTATION_VERSION
+        ae.maximum_pdu_size = site.node.max_pdu_bytes
+        ae.maximum_associations = site.node.maximum_connections  # The doorkeeper counts them.
+        ae.network_timeout = site.node.idle_s
+        ae.acse_timeout = site.node.artim_s
+        ae.supported_contexts = supported_contexts()
+        try:
+            server = ae.make_server(
+                (site.node.host, site.node.port),
+                evt_handlers=[
+                    (evt.EVT_REQUESTED, lambda event: door.requested(event.assoc)),
+                    (evt.EVT_C_STORE, on_store(receiver, self.senders)),
+                ],
+                server_class=BoundedServer,
+                request_handler=BoundedHandler,
+            )
+        except OSError as error:
+            raise PortTaken(
+                f"the node cannot listen at {site.node.host} port {site.node.port}: {error.strerror or error}"
+            ) from error
+        assert isinstance(server, BoundedServer)
+        server.limits = site.node
+        server.on_over = door.over
+        ae._servers.append(server)
+        self._ae, self._server = ae, server
+        self._thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.group.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop within the setting `stop_s`: abort what is open, and record what already has its file.
+
+        An instance whose answer does not leave was not acknowledged: its sender keeps it and sends it again.
+        """
+        ends = time.monotonic() + self._site.node.stop_s
+        self._server.shutdown()  # No new connections from here on.
+        associations = self._server.active_associations
+        # Aborting waits for the peer's side of it; a peer that takes no part must not hold the others up.
+        threads = [threading.Thread(target=each.abort, daemon=True) for each in associations]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, ends - 1.0 - time.monotonic()))
+        self.group.stop(within_s=max(0.5, ends - time.monotonic()))
+        log.info("node.stopped", aborted=len(associations))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

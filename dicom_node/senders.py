@@ -1,0 +1,40 @@
+"""Who is talking to us now, and about which studies: what closing wants to know about open associations."""
+
+import threading
+from collections.abc import Hashable
+
+from ledger.identifiers import StudyId
+
+
+class Senders:
+    """The associations that are open, each with the studies that it has sent instances of. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._studies: dict[Hashable, set[StudyId]] = {}
+
+    def opened(self, association: Hashable) -> None:
+        """An association is established."""
+        with self._lock:
+            self._studies[association] = set()
+
+    def sent(self, association: Hashable, study_id: StudyId) -> None:
+        """An instance of a study was received on an open association; of a closed one it does not count."""
+        with self._lock:
+            if association in self._studies:
+                self._studies[association].add(study_id)
+
+    def closed(self, association: Hashable) -> None:
+        """An association is over: released, aborted or dead."""
+        with self._lock:
+            self._studies.pop(association, None)
+
+    def open_for(self, study_id: StudyId) -> int:
+        """How many open associations have sent at least one instance of the study."""
+        with self._lock:
+            return sum(study_id in studies for studies in self._studies.values())
+
+    def associations(self) -> int:
+        """How many associations are open."""
+        with self._lock:
+            return len(self._studies)

@@ -1,0 +1,298 @@
+"""The folder of files that we answer for.
+
+    incoming/      being written; nothing here was ever promised to anybody
+    instances/ab/  instances, named by the SHA-256 of their data set
+    quarantine/    bytes that cannot be filed, or contradict what is filed; named likewise
+    results/       what the models made, named by the SHA-256 of the file
+
+Rule 1: a file appears under its name whole and synced, or not at all: write, fsync, rename.
+Rule 2: no name comes from the wire. A UID is a value in the ledger, never a path.
+Rule 3: after a failed fsync the file is thrown away. The kernel may have dropped the pages and forgotten the
+error, so a second fsync that succeeds proves nothing.
+"""
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node.settings import SpoolSettings
+from ledger.errors import SiteError
+from ledger.failpoint import failpoint
+from ledger.identifiers import Digest
+
+if TYPE_CHECKING:
+    from dicom_node.reconcile import Reconciliation
+    from ledger.store.ledger import Ledger
+
+INCOMING, INSTANCES, QUARANTINE, RESULTS = "incoming", "instances", "quarantine", "results"
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_WRITE_BYTES = 4 << 20  # One write call at most: other threads get their turn between two of them.
+
+
+class SpoolFull(SiteError):
+    """There is no room for another file."""
+
+
+class SpoolBroken(SiteError):
+    """The disk under the spool refuses to work."""
+
+
+class Room(StrEnum):
+    """How much room the spool has left."""
+
+    OK = "ok"
+    SOFT = "soft"  #: An operator should look.
+    HARD = "hard"  #: Nothing more is taken in until there is room again.
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that has its name and its synced bytes, but whose folder is not synced yet: no promise."""
+
+    digest: Digest  #: of the data set, without File Meta Information
+    size: int  #: of the data set, in bytes
+    path: str  #: relative to the spool
+
+
+class Spool:
+    """One spool. Safe to use from many threads; one node at a time takes instances in."""
+
+    def __init__(self, settings: SpoolSettings) -> None:
+        """Make the folders where they are missing. Raises `SpoolBroken` where that is not possible."""
+        self._settings = settings
+        self.path = settings.path.absolute()
+        self._count = itertools.count()
+        self._room, self._measured_at = Room.OK, float("-inf")
+        self._door = threading.Condition()
+        self._inside = 0  # arrivals between `stage` and the ledger's answer
+        self._closed = False  # a deletion is going on
+        try:
+            # Images are patient data: nobody else on this machine reads them.
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in (INCOMING, INSTANCES, QUARANTINE, RESULTS):
+                (self.path / name).mkdir(exist_ok=True, mode=0o700)
+            for number in range(256):
+                (self.path / INSTANCES / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
+            self.sync_folders([INSTANCES, "."])
+        except OSError as error:
+            raise _site_error(error, self.path) from error
+
+    # Taking in
+
+    def stage(self, header: bytes, data_set: bytes | memoryview) -> Staged:
+        """Give `header` and `data_set` a synced file named by the digest of the data set.
+
+        The folder is not synced yet: call `sync_folders` with `path` before promising anything. Raises
+        `SpoolFull` or `SpoolBroken` and leaves no trace.
+        """
+        digest = Digest(hashlib.sha256(data_set).hexdigest())
+        path = f"{INSTANCES}/{digest.value[:2]}/{digest}.dcm"
+        self._place([header, data_set], path)
+        failpoint("spool_renamed")
+        return Staged(digest, len(data_set), path)
+
+    def quarantine(self, header: bytes, data_set: bytes | memoryview) -> Staged:
+        """Keep bytes that cannot be filed: durable when this returns."""
+        digest = Digest(hashlib.sha256(data_set).hexdigest())
+        path = f"{QUARANTINE}/{digest}.dcm"
+        self._place([header, data_set], path)
+        self.sync_folders([QUARANTINE])
+        return Staged(digest, len(data_set), path)
+
+    def move_to_quarantine(self, staged: Staged) -> Staged:
+        """Take a staged file out of the instances: durable when this returns."""
+        path = f"{QUARANTINE}/{staged.digest}.dcm"
+        try:
+            self.absolute(staged.path).replace(self.absolute(path))
+        except FileNotFoundError as error:
+            # The same bytes arrived twice at once, and the other of the two was faster.
+            if not self.absolute(path).exists():
+                raise _site_error(error, self.path) from error
+        except OSError as error:
+            raise _site_error(error, self.path) from error
+        self.sync_folders([QUARANTINE, str(Path(staged.path).parent)])
+        return Staged(staged.digest, staged.size, path)
+
+    def keep_result(self, file: Path) -> tuple[Digest, int, str]:
+        """Keep a copy of a finished result: its digest, its size and its path in the spool. Durable."""
+        contents = file.read_bytes()
+        digest = Digest(hashlib.sha256(contents).hexdigest())
+        path = f"{RESULTS}/{digest}.dcm"
+        self._place([contents], path)
+        self.sync_folders([RESULTS])
+        return digest, len(contents), path
+
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """Make the names in the folders `paths` (relative, each once) survive a loss of power."""
+        for folder in sorted(set(paths)):
+            try:
+                descriptor = os.open(self.path / folder, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise _site_error(error, self.path) from error
+
+    # Giving out and away
+
+    def absolute(self, relative: str) -> Path:
+        """Where the file with the spool path `relative` is. Raises `SpoolBroken` for a path that leaves."""
+        path = Path(relative)
+        if path.is_absolute() or ".." in path.parts or "\0" in relative:
+            raise SpoolBroken(f"the ledger names a file outside the spool: {relative!r}")
+        return self.path / path
+
+    def remove(self, paths: Iterable[str]) -> int:
+        """Delete files by their spool paths; how many there were. Missing ones are no error."""
+        removed = 0
+        for relative in paths:
+            try:
+                self.absolute(relative).unlink()
+                removed += 1
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _site_error(error, self.path) from error
+        return removed
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Around `stage` and the ledger's answer: nothing is deleted meanwhile."""
+        with self._door:
+            self._door.wait_for(lambda: not self._closed)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._door:
+                self._inside -= 1
+                self._door.notify_all()
+
+    @contextmanager
+    def deleting(self) -> Iterator[None]:
+        """Around the ledger's purge and `remove`: nothing is taken in meanwhile.
+
+        Files are named by content, so an instance that arrives again while its old rows are being purged has
+        the very path that the purge is about to delete.
+        """
+        with self._door:
+            self._door.wait_for(lambda: not self._closed)
+            self._closed = True
+            self._door.wait_for(lambda: self._inside == 0)
+        try:
+            yield
+        finally:
+            with self._door:
+                self._closed = False
+                self._door.notify_all()
+
+    def files(self, folder: str) -> Iterator[str]:
+        """The spool paths of all files under `folder`, in no order."""
+        for parent, _, names in os.walk(self.path / folder):
+            relative = Path(parent).relative_to(self.path)
+            yield from (str(relative / name) for name in names)
+
+    # Room
+
+    def room(self) -> Room:
+        """How much room there is. Once HARD it stays so until `resume_percent`: no flutter at the mark."""
+        now = time.monotonic()
+        if now - self._measured_at >= self._settings.measure_s:
+            self._room, self._measured_at = self._measure(), now
+        return self._room
+
+    def _measure(self) -> Room:
+        settings = self._settings
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return Room.HARD  # A disk that has gone away takes nothing in; it may come back.
+        free = disk.f_bavail * disk.f_frsize
+        used_percent = 100.0 * (1 - disk.f_bavail / max(1, disk.f_blocks))
+        hard = settings.resume_percent if self._room is Room.HARD else settings.hard_percent
+        if used_percent >= hard or free < settings.reserve_bytes:
+            return Room.HARD
+        return Room.SOFT if used_percent >= settings.soft_percent else Room.OK
+
+    # Starting
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Hold the spool for one node. Raises `SpoolBroken` while another node holds it."""
+        with (self.path / "node.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise SpoolBroken(
+                    f"another node is already using the spool {self.path}: stop it first"
+                ) from error
+            yield
+
+    def sweep_incoming(self) -> int:
+        """Delete what was being written by processes that are gone; how many files."""
+        removed = 0
+        for relative in self.files(INCOMING):
+            with suppress(FileNotFoundError), self.absolute(relative).open("rb") as file:
+                # Every writer holds a lock on its file, and a lock dies with its process.
+                with suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self.absolute(relative).unlink()
+                    removed += 1
+        return removed
+
+    def reconcile(self, ledger: "Ledger") -> "Reconciliation":
+        """Make spool and ledger agree after a crash: see `dicom_node.reconcile`."""
+        from dicom_node.reconcile import reconcile  # noqa: PLC0415 (it needs the spool itself)
+
+        return reconcile(self, ledger)
+
+    # One file
+
+    def _place(self, chunks: Iterable[bytes | memoryview], path: str) -> None:
+        """Write, sync, rename. A file that already has the name has the same content: it is written again,
+        so that what a failing disk did to it in the meantime is healed by the copy that just came.
+        """
+        temporary = self.path / INCOMING / f"{os.getpid()}-{next(self._count)}.part"
+        try:
+            try:
+                self._write(temporary, chunks)
+                failpoint("spool_written")
+                temporary.replace(self.absolute(path))
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+        except OSError as error:
+            raise _site_error(error, self.path) from error
+
+    @staticmethod
+    def _write(temporary: Path, chunks: Iterable[bytes | memoryview]) -> None:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for chunk in chunks:
+                view = memoryview(chunk).cast("B")
+                while view:
+                    view = view[os.write(descriptor, view[:_WRITE_BYTES]) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _site_error(error: OSError, path: Path) -> SiteError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _NO_SPACE:
+        return SpoolFull(f"the spool {path} is full: {reason}. Free some room; receiving resumes by itself")
+    return SpoolBroken(f"the spool {path} cannot be used: {reason}")

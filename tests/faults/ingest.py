@@ -1,0 +1,211 @@
+"""One receiving node after another, each a fresh process that may be killed, and what is left of it."""
+
+import ctypes
+import json
+import multiprocessing
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from dicom_node.peers import PeerSettings
+from dicom_node.requestor import Deadline, ProposedContext, associate
+from dicom_node.spool import INCOMING, INSTANCES, Spool
+from dicom_node.upper_layer import command_set
+from ledger.errors import PeerError
+from ledger.identifiers import AETitle, Uid
+from ledger.settings import LedgerSettings
+from ledger.store.ledger import Ledger
+from tests.dicom_node.datasets import ct_slice, digest_of, digest_of_file, encoded
+from tests.dicom_node.node_process import site_json
+from tests.peers.programs import find
+
+CT, EXPLICIT = Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1")
+#: SOP Instance UID → bytes of the data set
+INSTANCES_SENT = {
+    str(ds.SOPInstanceUID): encoded(ds)
+    for ds in (ct_slice(number, rows=64, fill=number) for number in (1, 2, 3))
+}
+
+
+def _run(site: str, armed: str, ready: Connection) -> None:
+    """A node without its watch, in a process of its own, until it is killed."""
+    import threading
+
+    from dicom_node.__main__ import hush_libraries
+    from dicom_node.node import Node
+    from dicom_node.settings import NodeSite
+    from ledger import failpoint
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(
+            0x59616D61, ctypes.c_long(-1)
+        )  # PR_SET_PTRACER: any process may trace this one
+    hush_libraries()
+    if armed:
+        failpoint.arm(armed)
+    parsed = NodeSite.model_validate_json(site)
+    spool, ledger = Spool(parsed.spool), Ledger.open(parsed.ledger)
+    with Node(parsed, ledger, spool) as node:
+        group = next(thread for thread in threading.enumerate() if thread.name == "group-commit")
+        ready.send((node.port, group.native_id))
+        threading.Event().wait(120)
+
+
+@dataclass
+class Life:
+    """A node that runs, or was killed."""
+
+    process: multiprocessing.process.BaseProcess
+    port: int
+    group_thread: int  #: the thread that syncs folders and commits
+
+    @property
+    def killed(self) -> bool:
+        self.process.join(0.5)
+        return self.process.exitcode == -signal.SIGKILL
+
+
+class Ingest:
+    """Starts nodes over one folder after another, quickly: the imports are done once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["dicom_node.__main__", "tests.faults.ingest"])
+        self._lives = 0
+        template = folder / "template"
+        template.mkdir()
+        Ledger.open(_settings(template)).close()
+        self._template = template / "ledger.sqlite"
+
+    def fresh(self) -> Path:
+        """A folder with an empty ledger, already migrated."""
+        self._lives += 1
+        folder = self._folder / f"{self._lives:04d}"
+        folder.mkdir()
+        shutil.copy(self._template, folder / "ledger.sqlite")
+        return folder
+
+    @contextmanager
+    def node(self, folder: Path, armed: str = "") -> Iterator[Life]:
+        ours, theirs = self._processes.Pipe()
+        process = self._processes.Process(target=_run, args=(site_json(folder), armed, theirs), daemon=True)
+        process.start()
+        try:
+            assert ours.poll(20), "the node did not start"
+            port, thread = ours.recv()
+            yield Life(process, port, thread)
+        finally:
+            process.kill()
+            process.join(10)
+            ours.close()
+            theirs.close()
+
+
+def _settings(folder: Path) -> LedgerSettings:
+    return LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}")
+
+
+def send_all(port: int, instances: dict[str, bytes] = INSTANCES_SENT) -> dict[str, int]:
+    """The status that came back for each instance, on one association; those without an answer are absent."""
+    answers: dict[str, int] = {}
+    context = ProposedContext(CT, (EXPLICIT,))
+    peer = PeerSettings(name="node", ae_title="WETREAD", host="127.0.0.1", port=port)
+    with suppress(PeerError):
+        with associate(
+            peer, calling=AETitle("SCANNER"), contexts=[context], deadline=Deadline(10)
+        ) as association:
+            context_id, _ = association.answered(context)
+            for number, (uid, data_set) in enumerate(instances.items(), start=1):
+                answers.update(_store(association, context_id, number, uid, data_set))
+    return answers
+
+
+def _store(association, context_id: int, number: int, uid: str, data_set: bytes) -> dict[str, int]:
+    import io
+
+    command = command_set(
+        {0x0002: CT, 0x0100: 0x0001, 0x0110: number, 0x0700: 0, 0x0800: 0x0000, 0x1000: Uid(uid)}
+    )
+    association.send(context_id, command, io.BytesIO(data_set), len(data_set))
+    elements, _ = association.receive("waiting for the answer")
+    return {uid: int.from_bytes(elements[0x0000, 0x0900], "little")}
+
+
+@contextmanager
+def strace(pid: int, *options: str, follow: bool = True) -> Iterator[list[str]]:
+    """strace attached to a process with all its threads, or to one thread alone; gives its lines."""
+    tracer = subprocess.Popen(
+        [find("strace"), *(["-f"] if follow else []), *options, "-p", str(pid)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines: list[str] = []
+    attached = threading.Event()
+
+    def read() -> None:
+        for line in tracer.stderr:
+            if "attached" in line:
+                attached.set()
+            lines.append(line)
+        attached.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        assert attached.wait(10), "strace did not attach"
+        yield lines
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+        reader.join(5)
+        tracer.stderr.close()
+
+
+def calls_by_thread(lines: Sequence[str]) -> dict[str, int]:
+    """Per system call, how often the thread that makes most of them makes it."""
+    counted: dict[tuple[str, str], int] = {}
+    for line in lines:
+        if found := re.match(r"(?:\[pid\s+(\d+)\] )?(\w+)\(", line):
+            key = (found[2], found[1] or "")
+            counted[key] = counted.get(key, 0) + 1
+    most: dict[str, int] = {}
+    for (call, _), count in counted.items():
+        most[call] = max(most.get(call, 0), count)
+    return most
+
+
+def judge(folder: Path, answers: dict[str, int]) -> int:
+    """How many instances there are after the next start.
+
+    What was acknowledged is among them, and nothing is there by half.
+    """
+    from dicom_node.settings import NodeSite
+
+    spool = Spool(NodeSite.model_validate(json.loads(site_json(folder))).spool)
+    ledger = Ledger.open(_settings(folder))
+    try:
+        spool.reconcile(ledger)
+        rows = {
+            str(instance.sop_instance): instance
+            for study in ledger.studies()
+            for series in ledger.series_of(study.id)
+            for instance in series.instances
+        }
+        acknowledged = {uid for uid, status in answers.items() if status == 0x0000}
+        assert acknowledged <= set(rows), "an acknowledged instance was lost"
+        for uid, instance in rows.items():
+            assert str(instance.digest) == digest_of(INSTANCES_SENT[uid])
+            assert digest_of_file(spool.absolute(instance.path)) == str(instance.digest)
+        assert sorted(spool.files(INSTANCES)) == sorted(instance.path for instance in rows.values())
+        assert not list(spool.files(INCOMING))
+        return len(rows)
+    finally:
+        ledger.close()
