@@ -65,7 +65,6 @@ class DeliveryClaim:
     delivery_id: DeliveryId
     epoch: int
     owner: str
-    lease_s: float = 60.0
     attempt: int
     peer: str
     job_id: JobId

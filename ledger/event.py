@@ -14,8 +14,8 @@ Thing = Literal["study", "job", "delivery", "instance", "node"]
 class EventRecord:
     """One line of history. `at` is in seconds since 1970-01-01 UTC by the database's clock.
 
-    `before` and `after` are states, empty where the thing has none or did not exist yet. `detail` holds what a
-    reader may want beside the sentence: counts, epochs, owners; never patient data.
+    `before` and `after` are states, empty where the thing has none or did not exist yet. `detail` holds what
+    a reader may want beside the sentence: counts, epochs, owners; never patient data.
     """
 
     at: float

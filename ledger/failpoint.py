@@ -71,7 +71,7 @@ def arm(text: str) -> None:
 
     It acts once, at the nth passing. Raises `UnknownFailpoint` for a name or action that does not exist.
     """
-    global _armed, _passed  # noqa: PLW0603
+    global _armed, _passed
     name, _, rest = text.partition(":")
     action, _, nth = rest.partition(":")
     if name not in NAMES:

@@ -1,13 +1,15 @@
 """
 The log: one line for each change of state, and never a patient.
 
-Rule 1: what is not known to be harmless is withheld. A value passes if it is a number, plain text, an identifier of
-ours, or a collection of those; a data set, a person name or any other object is replaced by its type's name.
+Rule 1: what is not known to be harmless is withheld. A value passes if it is a number, plain text, an
+identifier of ours, or a collection of those; a data set, a person name or any other object is replaced by its
+type's name.
 Rule 2: keys that name a patient are withheld with all that is below them.
-Rule 3: other libraries' messages quote offending values, so theirs are reduced to where they came from, unless the
-library is known to speak of nothing but itself.
+Rule 3: other libraries' messages quote offending values, so theirs are reduced to where they came from,
+unless the library is known to speak of nothing but itself.
 
-    log = structlog.get_logger()
+    from ledger.journal import log
+
     log.info("job.parked", job=12, because="slice spacing 7.5 mm, the model takes at most 3")
 """
 
@@ -25,6 +27,9 @@ import structlog
 from ledger.errors import WetreadError
 from ledger.identifiers import AETitle, Digest, Uid
 
+#: Everybody's logger. It asks for its settings with every line, so it may be imported before `configure`.
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
 # Compared without case, spaces and underscores, so DICOM keywords and our own names are met alike.
 _PATIENT = re.compile(
     r"patient|person|birth|physician|accession|operator|mrn|telephone|otherid|description|comment"
@@ -33,6 +38,7 @@ _PATIENT = re.compile(
 # Of these the message itself is printed; Celery prints arguments of tasks, and ours are ids only.
 _OUTSPOKEN = ("celery", "kombu", "redis", "alembic", "sqlalchemy", "uvicorn", "asyncio", "concurrent")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WARNING = re.compile(r"([^\n]{1,4096}?):(\d+): (\w+): ")
 _DEEPEST = 6
 
 
@@ -98,20 +104,23 @@ def _harmless(value: Any, depth: int) -> Any:
     if type(value) is str:
         # A line break or an escape sequence from a peer must not be able to write a line of its own.
         return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
-    if isinstance(value, Enum | Uid | AETitle | Digest | PurePath):
-        return _harmless(str(value.value if isinstance(value, Enum) else value), depth)
-    if isinstance(value, BaseException):
-        return _said(value)
-    if depth == 0:
-        return "(withheld: too deep)"
-    if type(value) in (dict, types.MappingProxyType):
-        return _harmless_mapping(value, depth - 1)
-    if type(value) in (list, tuple, set, frozenset):
-        return [_harmless(item, depth - 1) for item in value]
+    if isinstance(value, Enum):
+        return _harmless(value.value, depth)
     # pydicom's UID is text; its PersonName, DS and Dataset are not for us.
-    if isinstance(value, str) and type(value).__module__ == "pydicom.uid":
-        return _harmless(str.__str__(value), depth)
-    return f"(withheld: {type(value).__name__})"
+    if isinstance(value, Uid | AETitle | Digest | PurePath) or type(value).__module__ == "pydicom.uid":
+        return _harmless(str.__str__(value) if isinstance(value, str) else str(value), depth)
+    return _said(value) if isinstance(value, BaseException) else _harmless_collection(value, depth - 1)
+
+
+def _harmless_collection(value: Any, depth: int) -> Any:
+    name = type(value).__name__
+    if depth < 0:
+        return f"(withheld: {name}, too deep)"
+    if type(value) in (list, tuple, set, frozenset):
+        return [_harmless(item, depth) for item in value]
+    if type(value) in (dict, types.MappingProxyType):
+        return _harmless_mapping(value, depth)
+    return f"(withheld: {name})"
 
 
 def _harmless_mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -136,7 +145,7 @@ def _said(error: BaseException) -> str:
 def _explain_exception(
     _logger: object, _method: str, entry: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Replace `exc_info` by where it happened and what kinds of errors led to it: lines of code, no values."""
+    """Replace `exc_info` by where it happened and what kinds of errors led to it: no values."""
     info = entry.pop("exc_info", None)
     error = info if isinstance(info, BaseException) else None
     if info is True:
@@ -164,6 +173,10 @@ def _reduce(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> M
     entry["logger"] = record.name
     if record.name.partition(".")[0] in _OUTSPOKEN:
         return entry
+    # Python's warnings say where they arose and of which kind they are in front of what they say.
+    warned = _WARNING.match(str(entry["event"])) if record.name == "py.warnings" else None
     entry["event"] = "library.warned"
     entry["at"] = f"{PurePath(record.pathname).name}:{record.lineno}"
+    if warned:
+        entry["at"], entry["kind"] = f"{PurePath(warned[1]).name}:{warned[2]}", warned[3]
     return entry

@@ -1,9 +1,9 @@
 """
 The tables, as they are after the latest migration.
 
-Times are seconds since 1970-01-01 UTC by the database's clock. States are the words of the state machines. UIDs,
-digests and AE titles are text, valid because only parsed values are written. A test holds this file and the
-migrations against each other.
+Times are seconds since 1970-01-01 UTC by the database's clock. States are the words of the state machines.
+UIDs, digests and AE titles are text, valid because only parsed values are written. A test holds this file and
+the migrations against each other.
 """
 
 import json

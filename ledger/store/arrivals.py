@@ -1,8 +1,8 @@
 """
 Arrivals: a batch of received instances becomes rows, in one transaction.
 
-Rule 1: an instance is known by its SOP Instance UID (PS3.3 §C.12.1). The same bytes again are the same instance;
-other bytes are a conflict, and the first are kept.
+Rule 1: an instance is known by its SOP Instance UID (PS3.3 §C.12.1). The same bytes again are the same
+instance; other bytes are a conflict, and the first are kept.
 Rule 2: nothing that arrives is ignored: a new instance of a closed or purged study opens the study again.
 Rule 3: history has no row for every slice, only one for every change of the study.
 """
@@ -31,8 +31,8 @@ class Arrivals(Database):
     def record_arrivals(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         """Record a batch durably; one receipt for each arrival, in their order.
 
-        The caller may answer Success once it has the receipts. After CONFLICT it has to set the file aside and
-        call `record_quarantine`.
+        The caller may answer Success once it has the receipts. After CONFLICT it has to set the file aside
+        and call `record_quarantine`.
         """
         if not arrivals:
             return []
@@ -88,7 +88,7 @@ def _held(tx: Transaction, uids: Collection[str]) -> dict[str, Row[Any]]:
     for start in range(0, len(ordered), _CHUNK):
         query = select(instance.c.sop_instance, instance.c.digest, instance.c.study_id)
         query = query.where(instance.c.sop_instance.in_(ordered[start : start + _CHUNK]))
-        held.update((row.sop_instance, row) for row in tx.connection.execute(query))
+        held |= {row.sop_instance: row for row in tx.connection.execute(query)}
     return held
 
 
@@ -190,7 +190,7 @@ def _note_repetitions(
     owners: Sequence[int],
     kept: Mapping[str, str],
 ) -> None:
-    """History of what came again (one row for each study) and of what contradicts what is held (one for each)."""
+    """History of what came again (one row for each study) and of every contradiction to what is held."""
     again = Counter(
         (owner, arrival.calling.value)
         for arrival, kind, owner in zip(arrivals, kinds, owners, strict=True)
@@ -215,7 +215,7 @@ def _note_repetitions(
             "instance",
             "conflict",
             study_id=owner,
-            because=f"other bytes under a SOP Instance UID that is known, from {arrival.calling}: the first are kept",
+            because=f"other bytes under a known SOP Instance UID, from {arrival.calling}: the first are kept",
             detail={
                 "sop_instance": arrival.sop_instance.value,
                 "received": arrival.digest.value,

@@ -15,7 +15,7 @@ BUSY_TIMEOUT_MS = 10_000
 
 
 def connect(settings: LedgerSettings) -> Engine:
-    """An engine whose transactions are durable when committed. Connects to nothing yet, except to a new file."""
+    """An engine whose transactions are durable when committed. The folder and file are made if need be."""
     url = make_url(settings.url)
     return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
 
@@ -33,7 +33,8 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
-        # Python's driver would begin transactions by itself, late and as readers; `begin` below does it instead.
+        # Python's driver would begin transactions by itself, late and as readers; `begin` below does it
+        # instead.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         # NORMAL may take back acknowledged commits when the power fails.
@@ -42,7 +43,8 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A writer that began as a reader can be refused in the middle, without any waiting (SQLITE_BUSY_SNAPSHOT).
+        # A writer that began as a reader can be refused in the middle, without any waiting
+        # (SQLITE_BUSY_SNAPSHOT).
         writes = connection.get_execution_options().get("wetread_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -47,18 +47,17 @@ class Deliveries(Database):
                 delivery_id=DeliveryId(row.id),
                 epoch=epoch,
                 owner=owner,
-                lease_s=lease_s,
                 attempt=attempt,
                 peer=row.peer,
                 job_id=JobId(row.job_id),
                 result=_result(tx, row.result_id),
             )
 
-    def renew_delivery(self, claim: DeliveryClaim) -> bool:
-        """Hold the lease for another `claim.lease_s` seconds. False: it is lost."""
+    def renew_delivery(self, claim: DeliveryClaim, *, lease_s: float) -> bool:
+        """Hold the lease for another `lease_s` seconds. False: it is lost."""
         with self.write() as tx:
             return renew(
-                tx, DELIVERY, claim.delivery_id, epoch=claim.epoch, owner=claim.owner, lease_s=claim.lease_s
+                tx, DELIVERY, claim.delivery_id, epoch=claim.epoch, owner=claim.owner, lease_s=lease_s
             )
 
     def record_delivery(
@@ -70,9 +69,11 @@ class Deliveries(Database):
         because: str,
         retry_in_s: float = 0.0,
     ) -> DeliveryState:
-        """Record the peer's answer: ACCEPTED, POSTPONED for `retry_in_s` seconds, or REFUSED. The state after.
+        """Record the peer's answer: ACCEPTED, POSTPONED for `retry_in_s` seconds, or REFUSED. The state
+        after.
 
-        `status` is that of the C-STORE response (PS3.4 §B.2.3), None where there was none. Raises `LeaseLost`.
+        `status` is that of the C-STORE response (PS3.4 §B.2.3), None where there was none. Raises
+        `LeaseLost`.
         """
         if event not in _ANSWERS:
             raise IllegalTransition(f"a peer's answer cannot be {event}")
@@ -99,7 +100,7 @@ class Deliveries(Database):
             return [delivery_record(row, _result(tx, row.result_id)) for row in rows]
 
     def confirm_delivery(self, delivery_id: DeliveryId, because: str) -> None:
-        """The peer has it, as `because` shows. Raises `IllegalTransition` unless it was sent, `NotInLedger`."""
+        """The peer has it, says `because`. Raises `IllegalTransition` unless it was sent, `NotInLedger`."""
         with self.write() as tx:
             row = lock(tx, DELIVERY, delivery_id)
             move(tx, DELIVERY, row, DeliveryEvent.CONFIRMED, because=because, committed_at=tx.now)
@@ -120,7 +121,7 @@ class Deliveries(Database):
             _hint_next(tx, row)
 
     def retry_delivery(self, delivery_id: DeliveryId, because: str) -> None:
-        """Let a parked or cancelled delivery wait again, due at once. Raises `IllegalTransition`, `NotInLedger`."""
+        """Send a parked or cancelled delivery after all. Raises `IllegalTransition`, `NotInLedger`."""
         with self.write() as tx:
             # The study first: a purge holds it while it takes the file away.
             query = select(study.c.id).join(delivery, delivery.c.study_id == study.c.id)

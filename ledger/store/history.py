@@ -47,7 +47,7 @@ class History(Database):
     def history(
         self, *, study_id: StudyId | None = None, job_id: JobId | None = None, limit: int = 500
     ) -> list[EventRecord]:
-        """The latest `limit` events, oldest first: of a study with all its jobs, of one job, or of everything."""
+        """The latest `limit` events, oldest first: of a study and its jobs, of one job, or of everything."""
         query = select(table).order_by(table.c.id.desc()).limit(limit)
         if study_id is not None:
             query = query.where(table.c.study_id == study_id)

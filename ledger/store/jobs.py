@@ -1,12 +1,14 @@
 """
 Jobs: claiming, renewing, finishing and giving back, and what an operator may do.
 
-The attempt is counted when the job is claimed, before any work: a study that kills its worker cannot do so for ever.
+The attempt is counted when the job is claimed, before any work: a study that kills its worker cannot do so
+for ever.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, insert, select
 
 from ledger.delivery import DeliveryState
 from ledger.identifiers import DeliveryId, Digest, JobId, StudyId, Uid
@@ -29,8 +31,8 @@ class Jobs(Database):
     def claim_job(self, job_id: JobId, *, owner: str, lease_s: float, attempts_max: int) -> Claim | None:
         """Take the lease of a job for `lease_s` seconds and count an attempt.
 
-        None: it is not queued, not yet due, or not there. A job that has used its attempts is parked, and that is
-        None as well.
+        None: it is not queued, not yet due, or not there. A job that has used its attempts is parked, and
+        that is None as well.
         """
         with self.write() as tx:
             rows = locked(tx, JOB, JOB.table.c.id == job_id)
@@ -96,7 +98,8 @@ class Jobs(Database):
         results: Sequence[NewResult],
         timings: Mapping[str, float],
     ) -> list[DeliveryId]:
-        """Record the results, whose files lie synced in the spool, and open a delivery of each to each destination.
+        """Record the results, whose files lie synced in the spool, and open a delivery of each to each
+        destination.
 
         Raises `LeaseLost`, and then has changed nothing.
         """
@@ -121,10 +124,7 @@ class Jobs(Database):
                 result_id = tx.connection.execute(
                     insert(result).values(_result_values(new, row.id, tx.now)).returning(result.c.id)
                 ).scalar_one()
-                opened += [
-                    _open_delivery(tx, row.id, row.study_id, result_id, new, peer)
-                    for peer in row.destinations
-                ]
+                opened += [_open_delivery(tx, row, result_id, new, peer) for peer in row.destinations]
             mine = select(delivery.c.id).where(delivery.c.id.in_(opened), due_delivery(tx.now))
             hint_deliveries(tx, tx.connection.execute(mine.order_by(delivery.c.id)).scalars().all())
             return [DeliveryId(id) for id in opened]
@@ -134,8 +134,8 @@ class Jobs(Database):
     ) -> JobState:
         """Give a job back: CRASHED, or RELEASED by a worker that is being stopped. The state after.
 
-        A released attempt does not count. A crash that used up the last of `attempts_max` parks the job. Raises
-        `LeaseLost`, and then has changed nothing.
+        A released attempt does not count. A crash that used up the last of `attempts_max` parks the job.
+        Raises `LeaseLost`, and then has changed nothing.
         """
         if event not in (JobEvent.CRASHED, JobEvent.RELEASED):
             raise IllegalTransition(f"a job cannot be given back as {event}")
@@ -171,7 +171,7 @@ class Jobs(Database):
             move(tx, JOB, lock(tx, JOB, job_id), JobEvent.WITHDRAWN, because=because)
 
     def retry_job(self, job_id: JobId, because: str) -> None:
-        """Queue a parked or cancelled job again, with all its attempts. Raises `IllegalTransition`, `NotInLedger`."""
+        """Queue a parked or cancelled job again. Raises `IllegalTransition`, `NotInLedger`."""
         with self.write() as tx:
             # The study first: a purge holds it while it takes the images away.
             query = select(job.c.study_id).where(job.c.id == job_id)
@@ -212,14 +212,12 @@ def _result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]
     }
 
 
-def _open_delivery(
-    tx: Transaction, job_id: int, study_id: int, result_id: int, new: NewResult, peer: str
-) -> int:
+def _open_delivery(tx: Transaction, owner: Row[Any], result_id: int, new: NewResult, peer: str) -> int:
     delivery_id: int = tx.connection.execute(
         insert(delivery)
         .values(
-            study_id=study_id,
-            job_id=job_id,
+            study_id=owner.study_id,
+            job_id=owner.id,
             result_id=result_id,
             peer=peer,
             root=new.role.is_root,
@@ -237,8 +235,8 @@ def _open_delivery(
         "delivery",
         "opened",
         thing_id=delivery_id,
-        study_id=study_id,
-        job_id=job_id,
+        study_id=owner.study_id,
+        job_id=owner.id,
         after=DeliveryState.WAITING,
         because=f"{new.role} to {peer}",
     )

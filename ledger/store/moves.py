@@ -1,8 +1,8 @@
 """
 Every change of a state passes here: the table is asked, the row is changed, and history is written.
 
-A row is locked before it is judged: by SELECT … FOR UPDATE on PostgreSQL, and on SQLite by the transaction itself,
-which is the only writer. Locks are taken in the order study, job, delivery, and by ascending id.
+A row is locked before it is judged: by SELECT … FOR UPDATE on PostgreSQL, and on SQLite by the transaction
+itself, which is the only writer. Locks are taken in the order study, job, delivery, and by ascending id.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def lock(tx: Transaction, machine: Machine, thing_id: int) -> Row[Any]:
 def locked(
     tx: Transaction, machine: Machine, where: ColumnElement[bool], *, skip: bool = False
 ) -> list[Row[Any]]:
-    """The rows that satisfy `where`, locked, in the order of their ids; with `skip`, those locked already are not."""
+    """The rows that satisfy `where`, locked, by id; with `skip`, without those that others have locked."""
     query = select(machine.table).where(where).order_by(machine.table.c.id).with_for_update(skip_locked=skip)
     return list(tx.connection.execute(query).all())
 
@@ -57,8 +57,8 @@ def locked(
 def lock_held(tx: Transaction, machine: Machine, thing_id: int, *, epoch: int, owner: str) -> Row[Any]:
     """The row, if its lease is still that of `owner` in `epoch`. Raises `LeaseLost`.
 
-    A lease that has run out is lost, also where nobody has taken it yet: whoever slept that long may be asleep
-    again before the next line.
+    A lease that has run out is lost, also where nobody has taken it yet: whoever slept that long may be
+    asleep again before the next line.
     """
     rows = locked(tx, machine, machine.table.c.id == thing_id)
     row = rows[0] if rows else None

@@ -1,8 +1,8 @@
 """
 The outbox: what the queue is to be told, written with the change that makes it worth telling.
 
-A hint that is lost after publication costs time until the next sweep; one that is published twice costs a claim
-that finds nothing. So no hint is ever waited for, and none is taken for the truth.
+A hint that is lost after publication costs time until the next sweep; one that is published twice costs a
+claim that finds nothing. So no hint is ever waited for, and none is taken for the truth.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,9 +53,9 @@ def due_delivery(now: float) -> ColumnElement[bool]:
 def held_back() -> ColumnElement[bool]:
     """A delivery that has to let another one go first.
 
-    To one peer, a study's results go in the order of their jobs, so that a result never precedes the one that it
-    supersedes; and within a job the root goes after its leaves (IHE AIR), so that no reader follows a reference
-    into nothing. What is parked or cancelled holds nobody back.
+    To one peer, a study's results go in the order of their jobs, so that a result never precedes the one that
+    it supersedes; and within a job the root goes after its leaves (IHE AIR), so that no reader follows a
+    reference into nothing. What is parked or cancelled holds nobody back.
     """
     first = delivery.alias("first")
     return exists().where(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from sqlalchemy import false, select
+from sqlalchemy import delete, false, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger import schema
@@ -70,6 +70,26 @@ class Quarantine(Database):
         with self.read() as tx:
             rows = tx.connection.execute(select(table).order_by(table.c.id.desc()).limit(limit)).all()
         return [quarantine_record(row) for row in rows]
+
+    def forget_quarantined(self, *, older_than: float) -> list[str]:
+        """Forget what was set aside before the time `older_than`: the paths that may now be deleted."""
+        with self.write() as tx:
+            old = table.c.at < older_than
+            rows = tx.connection.execute(select(table.c.id, table.c.path, table.c.study_id).where(old)).all()
+            if not rows:
+                return []
+            tx.connection.execute(delete(table).where(table.c.id.in_([row.id for row in rows[:_PAGE]])))
+            for row in rows[:_PAGE]:
+                note(
+                    tx,
+                    "instance",
+                    "quarantine expired",
+                    thing_id=row.id,
+                    study_id=row.study_id,
+                    because="nobody asked for it in time",
+                    detail={"path": row.path},
+                )
+            return without_row(tx, [row.path for row in rows[:_PAGE]])
 
     def known_paths(self) -> Iterator[str]:
         """Every path, relative to the spool, that a row stands for. Read in pages, each its own transaction.

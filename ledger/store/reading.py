@@ -25,8 +25,8 @@ class Reading(Database):
     def studies(
         self, *, limit: int = 50, state: StudyState | None = None, text: str | None = None
     ) -> list[StudyRecord]:
-        """Studies, the latest arrival first; with `text`, those that have it in UID, accession number, patient
-        id, patient name or description.
+        """Studies, the latest arrival first; with `text`, those that have it in UID, accession number,
+        patient id, patient name or description.
         """
         query = select(study).order_by(study.c.last_arrival_at.desc(), study.c.id.desc()).limit(limit)
         if state is not None:
@@ -40,7 +40,8 @@ class Reading(Database):
             return [study_record(row) for row in tx.connection.execute(query)]
 
     def find(self, text: str) -> StudyRecord | JobRecord | None:
-        """What an operator means: a Study Instance UID, an accession number (its latest study), or a job's number.
+        """What an operator means: a Study Instance UID, an accession number (its latest study), or a job's
+        number.
 
         A number that is an accession number as well is the study's; "job 12" is always the job.
         """
@@ -98,6 +99,19 @@ class Reading(Database):
             query = select(delivery).where(delivery.c.job_id == job_id).order_by(delivery.c.id)
             return [delivery_record(row, results[row.result_id]) for row in tx.connection.execute(query)]
 
+    def deliveries(
+        self, *, states: Collection[DeliveryState] | None = None, limit: int = 100
+    ) -> list[DeliveryRecord]:
+        """Deliveries in any of `states` (None: in all), the latest first."""
+        query = select(delivery).order_by(delivery.c.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(delivery.c.state.in_(list(states)))
+        with self.read() as tx:
+            rows = tx.connection.execute(query).all()
+            made = select(result).where(result.c.id.in_({row.result_id for row in rows}))
+            results = {row.id: result_record(row) for row in tx.connection.execute(made)}
+        return [delivery_record(row, results[row.result_id]) for row in rows]
+
     def routing_notes(self, study_id: StudyId) -> list[RoutingNote]:
         """What the rules said when the study was last closed."""
         latest = select(func.max(routing_note.c.generation)).where(routing_note.c.study_id == study_id)
@@ -139,7 +153,7 @@ class Reading(Database):
             )
 
     def is_our_result(self, sop_instance: Uid) -> bool:
-        """Whether this instance is one that we made: it comes back from the archive, and must not be read again."""
+        """Whether we made this instance: it came back from the archive, and must not be analysed."""
         query = select(result.c.id).where(result.c.sop_instance == sop_instance.value).limit(1)
         with self.read() as tx:
             return tx.connection.execute(query).first() is not None
@@ -159,4 +173,4 @@ def _count(tx: Transaction, query: Select[Any]) -> int:
 
 def _by_state(tx: Transaction, table: Table) -> dict[str, int]:
     query = select(table.c.state, func.count()).group_by(table.c.state)
-    return {state: count for state, count in tx.connection.execute(query).tuples()}
+    return dict(tx.connection.execute(query).tuples().all())

@@ -24,7 +24,8 @@ class Retention(Database):
     def purgeable_studies(self, *, older_than: float) -> list[StudyRecord]:
         """Closed studies whose last arrival was before the time `older_than`, the oldest first.
 
-        Every job is done or cancelled and every delivery committed or cancelled: nobody needs the files any more.
+        Every job is done or cancelled and every delivery committed or cancelled: nobody needs the files any
+        more.
         """
         unfinished = exists().where(job.c.study_id == study.c.id, job.c.state.not_in(_OVER))
         undelivered = exists().where(delivery.c.study_id == study.c.id, delivery.c.state.not_in(_SETTLED))
@@ -40,20 +41,22 @@ class Retention(Database):
     def purge_study(self, study_id: StudyId, because: str) -> list[str]:
         """Forget a study's files: the paths, relative to the spool, that may now be deleted.
 
-        The study, its jobs, results and history stay as rows. Files of a crash between this and the deletion are
-        files without a row, as `known_paths` shows. Raises `IllegalTransition` if the study is still needed.
+        The study, its jobs, results and history stay as rows. Files of a crash between this and the deletion
+        are files without a row, as `known_paths` shows. Raises `IllegalTransition` if the study is still
+        needed.
         """
         with self.write() as tx:
             row = lock(tx, STUDY, study_id)
-            query = select(job.c.id, job.c.state).where(job.c.study_id == row.id, job.c.state.not_in(_OVER))
-            needing = tx.connection.execute(query.limit(1)).first()
+            unfinished = select(job.c.id, job.c.state)
+            unfinished = unfinished.where(job.c.study_id == row.id, job.c.state.not_in(_OVER))
+            needing = tx.connection.execute(unfinished.limit(1)).first()
             if needing is not None:
                 raise IllegalTransition(
                     f"study {study_id} cannot be purged: job {needing.id} is {needing.state}"
                 )
-            query = select(delivery.c.id, delivery.c.state, delivery.c.peer)
-            query = query.where(delivery.c.study_id == row.id, delivery.c.state.not_in(_SETTLED))
-            owed = tx.connection.execute(query.limit(1)).first()
+            undelivered = select(delivery.c.id, delivery.c.state, delivery.c.peer)
+            undelivered = undelivered.where(delivery.c.study_id == row.id, delivery.c.state.not_in(_SETTLED))
+            owed = tx.connection.execute(undelivered.limit(1)).first()
             if owed is not None:
                 raise IllegalTransition(
                     f"study {study_id} cannot be purged: delivery {owed.id} to {owed.peer} is {owed.state}"

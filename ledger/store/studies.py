@@ -37,7 +37,7 @@ class Studies(Database):
             return [study_record(row) for row in tx.connection.execute(query)]
 
     def series_of(self, study_id: StudyId) -> list[SeriesRecord]:
-        """The series of a study that hold instances, in the order of their first arrival; so are the instances."""
+        """The series of a study that hold instances; series and instances in the order of arrival."""
         with self.read() as tx:
             rows = tx.connection.execute(
                 select(instance).where(instance.c.study_id == study_id).order_by(instance.c.id)

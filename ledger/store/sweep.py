@@ -1,8 +1,8 @@
 """
 The sweep: what no message brings, a look at the tables does.
 
-Any process may sweep at any time, also two at once: every step asks for a state and changes it in one transaction,
-so the second finds nothing left to do.
+Any process may sweep at any time, also two at once: every step asks for a state and changes it in one
+transaction, so the second finds nothing left to do.
 """
 
 from typing import Any
@@ -29,8 +29,8 @@ class Sweep(Database):
         """Take back expired leases, hint at what nobody took, forget old hints.
 
         A job whose lease ran out is queued again after `crash_backoff_s` seconds, or parked if it has used
-        `attempts_max` attempts. What is due and was last hinted at more than `republish_after_s` seconds ago, or
-        never, is hinted at again.
+        `attempts_max` attempts. What is due and was last hinted at more than `republish_after_s` seconds ago,
+        or never, is hinted at again.
         """
         with self.write() as tx:
             expired, parked = _expired_jobs(tx, attempts_max, crash_backoff_s)
