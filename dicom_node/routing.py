@@ -28,7 +28,6 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
-from pydicom.datadict import tag_for_keyword
 
 from dicom_node.not_images import why_never
 from dicom_node.series_facts import SeriesFacts
@@ -58,6 +57,10 @@ def _pattern(text: str) -> str:
 
 
 def _keywords(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    if not attributes:
+        return attributes
+    from pydicom.datadict import tag_for_keyword  # noqa: PLC0415  `wetread status` need not wait for pydicom.
+
     for keyword in attributes:
         if tag_for_keyword(keyword) is None:
             raise ValueError(

@@ -1,0 +1,307 @@
+"""
+`wetread`: every command, what it takes, and how it ends.
+
+Exit codes: 0 it is so; 1 it is not, and standard error says why; 2 the command or the settings cannot be understood.
+Commands import what they need when they run, so that `wetread status` does not wait for torch.
+"""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from console.complaints import SettingsRefused
+from ledger.errors import WetreadError
+
+if TYPE_CHECKING:
+    from console.settings import Site
+    from ledger.store.ledger import Ledger
+
+app = typer.Typer(
+    name="wetread",
+    help="Studies in over DICOM, AI results back into the archive. Research use; not a medical device.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="List the installed models, or print the card of one.", invoke_without_command=True)
+app.add_typer(models_app, name="models", rich_help_panel="Set up")
+
+_RUN, _WATCH, _DECIDE, _SET_UP = "Run", "Watch", "Decide", "Set up"
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="WETREAD_CONFIG", help="Settings file. Default: ./wetread.toml if it is there."),
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data folder, instead of \\[site] data. Default: ./wetread-data.")
+]
+LedgerUrl = Annotated[str | None, typer.Option("--ledger", help="Database URL, instead of \\[ledger] url.")]
+QueueUrl = Annotated[str | None, typer.Option("--queue", help="Redis URL, instead of \\[queue] url.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs, instead of a table for people.")]
+
+
+class WorkerRole(StrEnum):
+    """The parts that a worker can be split into."""
+
+    COMPUTE = "compute"
+    DELIVER = "deliver"
+    DISPATCH = "dispatch"
+
+
+# Run
+
+
+@app.command(rich_help_panel=_RUN)
+def serve(config: Config = None, data: Data = None) -> None:
+    """Run everything on this machine: node, worker, ledger and queue. Needs no settings file.
+
+    Prints what to tell the PACS. Ctrl-C or SIGTERM stops it within 30 s, and nothing is lost.
+    """
+    from console import serve as serving
+
+    _journal()
+    serving.serve(_site(config, data), _console())
+
+
+@app.command(rich_help_panel=_RUN)
+def node(config: Config = None, data: Data = None, ledger: LedgerUrl = None) -> None:
+    """Run the DICOM node alone: it receives, closes and routes studies."""
+    from console import serve as serving
+
+    _journal()
+    serving.serve_node(_site(config, data, ledger=ledger), _console())
+
+
+@app.command(rich_help_panel=_RUN)
+def worker(
+    config: Config = None,
+    data: Data = None,
+    ledger: LedgerUrl = None,
+    queue: QueueUrl = None,
+    only: Annotated[list[WorkerRole] | None, typer.Option(help="Run just this part; may be given twice.")] = None,
+) -> None:
+    """Run a worker alone: compute, deliver and dispatch. Any number of them, on any number of hosts.
+
+    Needs a queue ([queue] url or --queue), the ledger of the node, and the node's spool at the same path.
+    """
+    from console import serve as serving
+
+    _journal()
+    roles = [role.value for role in only or WorkerRole]
+    serving.serve_worker(_site(config, data, ledger=ledger, queue=queue), roles, _console())
+
+
+@app.command(rich_help_panel=_RUN)
+def run(
+    model: Annotated[str, typer.Argument(help="Name of a model, as `wetread models` lists it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of DICOM files.", exists=True, file_okay=False, resolve_path=True)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", resolve_path=True)],
+    device: Annotated[str, typer.Option(help='"cpu", "cuda:0", or "auto": the GPU if there is one.')] = "auto",
+) -> None:
+    """Run a model on a folder of DICOM files, without any network: SEG, SR and a picture come out.
+
+    Every series that the model is made for is analysed; the others are listed with the reason.
+    """
+    from console.run import run_folder
+
+    run_folder(model, folder, out, device, _console())
+
+
+@app.command(rich_help_panel=_RUN)
+def demo(
+    dicom: Annotated[
+        Path | None,
+        typer.Option(help="Send this folder instead of a phantom.", exists=True, file_okay=False, resolve_path=True),
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Work in this folder (new or empty). Default: a temporary one.")] = None,
+) -> None:
+    """Show the whole journey in about a minute: scanner, node, worker, archive, all real, all on this machine."""
+    from console.demo import demo as show_demo
+
+    show_demo(dicom, keep, _console())
+
+
+# Watch
+
+
+@app.command(rich_help_panel=_WATCH)
+def status(
+    config: Config = None,
+    data: Data = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and look again every second.")] = False,
+    patient: Annotated[bool, typer.Option("--patient", help="Show patient names.")] = False,
+    limit: Annotated[int, typer.Option(help="How many studies to list.", min=1, max=1000)] = 20,
+) -> None:
+    """Counts, queues, alarms, and the latest studies. Exit code 1 while there is an alarm."""
+    from console import status as looking
+
+    site = _site(config, data)
+    if watch:
+        looking.watch(site, _open(site), _console(), limit=limit, patient=patient)
+    elif not looking.print_status(site, _open(site), _console(), as_json=as_json, limit=limit, patient=patient):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_WATCH)
+def show(
+    what: Annotated[str, typer.Argument(metavar="STUDY|JOB", help="Study UID, accession number, or number of a job.")],
+    config: Config = None,
+    data: Data = None,
+    as_json: AsJson = False,
+    patient: Annotated[bool, typer.Option("--patient", help="Show the patient's name and id.")] = False,
+) -> None:
+    """The whole history of one study or job, with reasons; on top, in one sentence: why is there no result?"""
+    from console.show import show as show_one
+
+    site = _site(config, data)
+    show_one(site, _open(site), what, _console(), as_json=as_json, patient=patient)
+
+
+# Decide
+
+
+@app.command(rich_help_panel=_DECIDE)
+def retry(
+    job: Annotated[int, typer.Argument(help="Number of the job.")],
+    because: Annotated[str, typer.Option(help="Goes into the history.")] = "asked for on the command line",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Run a parked or cancelled job again, or send again what its archive refused.
+
+    A job that is done keeps its results: only its parked and cancelled deliveries are opened again.
+    """
+    from console.decide import retry as retry_job
+
+    _console().print(retry_job(_open(_site(config, data)), job, because))
+
+
+@app.command(rich_help_panel=_DECIDE)
+def cancel(
+    job: Annotated[int, typer.Argument(help="Number of the job.")],
+    because: Annotated[str, typer.Option(help="Goes into the history.")] = "asked for on the command line",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Withdraw a job, or what is not yet delivered of a job that is done. Nothing is deleted."""
+    from console.decide import cancel as cancel_job
+
+    _console().print(cancel_job(_open(_site(config, data)), job, because))
+
+
+# Set up
+
+
+@app.command(rich_help_panel=_SET_UP)
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("wetread.toml"),
+) -> None:
+    """Write a commented wetread.toml. Never overwrites one."""
+    from console.init import write_settings
+
+    write_settings(path)
+    _console().print(f"{path} is written: every line says what it is for. Then: [bold]wetread serve[/]")
+
+
+@app.command(rich_help_panel=_SET_UP)
+def settings(config: Config = None, data: Data = None, as_json: AsJson = False) -> None:
+    """The settings in force, and where each comes from. Passwords are not shown."""
+    from console.effective import print_settings
+    from console.settings import find_file
+
+    path = find_file(config)
+    print_settings(_site(config, data), path, _console(), as_json=as_json)
+
+
+@app.command(rich_help_panel=_SET_UP)
+def echo(
+    peer: Annotated[str, typer.Argument(help="Name of a [[peer]].")],
+    config: Config = None,
+) -> None:
+    """Ask a peer whether it hears us (C-ECHO), and say what is wrong if it does not."""
+    from console.echo import echo as ask
+
+    heard, words = ask(_site(config, None), peer)
+    (_console() if heard else Console(stderr=True)).print(words, highlight=False)
+    if not heard:
+        raise typer.Exit(1)
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the installed models."""
+    if context.invoked_subcommand is None:
+        from console.cards import print_models
+
+        print_models(_console())
+
+
+@models_app.command("show")
+def models_show(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
+    """Print the card of a model: what it is for, what it is not for, how well it does."""
+    from console.cards import print_card
+
+    print_card(name, _console())
+
+
+@app.command(rich_help_panel=_SET_UP)
+def rebuild(config: Config = None, data: Data = None) -> None:
+    """Fill an empty ledger again from the images in the spool, after the database was lost."""
+    from console.rebuild import rebuild as rebuild_ledger
+
+    _journal()
+    rebuild_ledger(_site(config, data), _console())
+
+
+def _site(config: Path | None, data: Path | None, **urls: str | None) -> "Site":
+    from console.settings import find_file, load_site
+
+    return load_site(find_file(config), data, **urls)
+
+
+def _open(site: "Site") -> "Ledger":
+    from console.opening import open_ledger
+
+    return open_ledger(site)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _journal() -> None:
+    from ledger import journal
+
+    # Lines for people on a terminal, JSON for whatever else collects them.
+    journal.configure(json=not sys.stderr.isatty())
+
+
+def main() -> None:
+    """The console script: failures are sentences on standard error, never a traceback of our own errors."""
+    if armed := os.environ.get("WETREAD_FAILPOINT"):
+        from ledger.failpoint import arm
+
+        arm(armed)
+    try:
+        app()
+    except SettingsRefused as refused:
+        _complain(refused)
+        sys.exit(2)
+    except WetreadError as error:
+        _complain(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(error: WetreadError) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"wetread: {error}", markup=False, style="red")

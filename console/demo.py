@@ -1,0 +1,205 @@
+"""
+The whole journey of one study on this machine: scanner → Wetread → archive, everything real, nothing installed.
+
+The scanner sends over DICOM, `wetread serve` runs in its own process tree with a real Redis, and the archive is
+another process. What is shown at the end was read from what the archive received. The demo succeeds only if all of
+it is true.
+"""
+
+import socket
+import tempfile
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from console.board import Board
+from console.companion import Companion, companion
+from console.demo_follow import STAGES, follow
+from console.demo_proof import Proof, prove
+from console.demo_scanner import Sendable, send, sendable
+from console.settings import Site, load_site
+from console.tables import findings_table
+from console.tree import python
+from ledger.errors import SiteError, WetreadError
+from ledger.store.ledger import Ledger
+from models.training.phantoms import Phantom, chest
+from models.training.phantom_series import write_series
+
+_NODE, _ARCHIVE = "WETREAD", "ARCHIVE"
+_PATIENCE_S = 180.0  # Without any change. A full chest CT takes ten seconds on two cores.
+_SHAPE = (96, 256, 256)
+_EMPHYSEMA = 0.12  # of the lungs: so that LAA-950 has something to say
+
+_SETTINGS = """\
+# The settings of this demo. Start the same site again with: wetread serve --config {folder}/wetread.toml
+
+[site]
+name = "Wetread demo"
+data = "wetread-data"
+
+[node]
+ae_title = "{node}"
+port = {node_port}
+
+[closing]
+quiet_s = 1.5        # shorter than for a hospital: nobody likes to wait in a demo
+
+[spool]
+reserve_bytes = 0    # a demo needs some 100 MB, whatever the disk
+soft_percent = 99.0
+resume_percent = 99.0
+hard_percent = 99.5
+
+[[peer]]
+name = "archive"
+ae_title = "{archive}"
+host = "127.0.0.1"
+port = {archive_port}
+
+[[rule]]
+name = "chest CT"
+model = "lung_ct"
+modality = "CT"
+at_least = 20
+choose = "thinnest"
+deliver_to = ["archive"]
+"""
+
+_HEADING = """
+  [bold]Wetread[/] takes one chest CT from a scanner to the archive. Not a medical device.
+"""
+
+
+class DemoFailed(WetreadError):
+    """Something that the demo promises turned out not to be true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the scanner sends; `phantom` is None for a folder of somebody's own."""
+
+    files: list[Sendable]
+    phantom: Phantom | None
+
+
+def demo(dicom: Path | None, keep: Path | None, console: Console) -> None:
+    """Run the demo. Raises `WetreadError` where any part of it is not true."""
+    began = time.monotonic()
+    folder = _folder(keep)
+    board = Board(console, ["images", "started", "sent", *STAGES, "re-read"])
+    console.print(_HEADING)
+    with ExitStack() as stack:
+        with board.shown():
+            images = _images(dicom, folder, board)
+            proof = _journey(images, folder, board, stack)
+        console.print(_ending(proof, folder, time.monotonic() - began))
+    if proof.complaints:
+        raise DemoFailed("; ".join(proof.complaints))
+
+
+def _folder(keep: Path | None) -> Path:
+    if keep is None:
+        # Stays when the demo ends: the archive's files and the picture are what one wants to look at.
+        return Path(tempfile.mkdtemp(prefix="wetread-demo-"))
+    folder = keep.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise SiteError(f"{folder} is not empty: the demo wants a folder of its own")
+    return folder
+
+
+def _images(dicom: Path | None, folder: Path, board: Board) -> Images:
+    if dicom is not None:
+        board.begin("images", f"reading {dicom}")
+        files = sendable(sorted(path for path in dicom.rglob("*") if path.is_file()))
+        board.good("images", f"{len(files)} DICOM instances in {dicom}")
+        return Images(files, None)
+    board.begin("images", "building a chest phantom whose right answer is known")
+    # Another chest each time: nobody shall think that the answer was prepared.
+    phantom = chest(_SHAPE, seed=int(time.time()) % 1_000_000, emphysema=_EMPHYSEMA)
+    files = sendable(write_series(phantom, folder / "scanner", accession="DEMO-1"))
+    slices, rows, columns = _SHAPE
+    board.good("images", f"a chest CT of {slices} slices, {rows} × {columns}: a phantom whose right answer is known")
+    return Images(files, phantom)
+
+
+def _journey(images: Images, folder: Path, board: Board, stack: ExitStack) -> Proof:
+    """From the scanner to the archive and back out of it; the processes end with `stack`."""
+    site, companions = _start(folder, board, stack)
+
+    def check() -> None:
+        for one in companions:
+            one.check()
+
+    total = len(images.files)
+    board.begin("sent", f"SCANNER → {_NODE}", 0.0)
+    send(
+        images.files,
+        port=site.node.port,
+        called=_NODE,
+        on_sent=lambda n: board.begin("sent", f"SCANNER → {_NODE}, {n} of {total} images", n / total),
+    )
+    board.good("sent", f"SCANNER → {_NODE} by C-STORE: {total} images, each answered with Success")
+    with closing(Ledger.open(site.ledger)) as ledger:
+        studies = {file.study for file in images.files}
+        end = follow(ledger, studies, total, board, check=check, patience_s=_PATIENCE_S)
+    board.begin("re-read", "what the archive received")
+    paths = [file.path for file in images.files]
+    proof = prove(end, folder / "archive", images.phantom, paths, folder / "overlay.png")
+    if proof.complaints:
+        board.bad("re-read", "; ".join(proof.complaints))
+    else:
+        board.good("re-read", proof.words)
+    return proof
+
+
+def _start(folder: Path, board: Board, stack: ExitStack) -> tuple[Site, list[Companion]]:
+    board.begin("started", "queue, node, worker and archive (importing torch takes a few seconds)")
+    node_port, archive_port = free_ports(2)
+    settings = folder / "wetread.toml"
+    settings.write_text(
+        _SETTINGS.format(
+            folder=folder, node=_NODE, node_port=node_port, archive=_ARCHIVE, archive_port=archive_port
+        )
+    )
+    archive = python("console.demo_archive", str(folder / "archive"), str(archive_port), _ARCHIVE)
+    serve = python("console", "serve", "--config", str(settings))
+    companions = [
+        stack.enter_context(companion("the archive", archive, folder / "archive.log", says="ready")),
+        stack.enter_context(companion("wetread serve", serve, folder / "serve.log", says="is ready")),
+    ]
+    board.good("started", f"wetread serve ({_NODE}, port {node_port}) and an archive ({_ARCHIVE}, port {archive_port})")
+    return load_site(settings), companions
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody listens on at this moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _ending(proof: Proof, folder: Path, took_s: float) -> Group:
+    places = Table.grid(padding=(0, 2))
+    places.add_row("What the archive received", Text(str(folder / "archive"), "bold"))
+    if proof.picture is not None:
+        places.add_row("The picture", Text(str(proof.picture), "bold"))
+    places.add_row("The whole history", f"wetread show --config {folder}/wetread.toml {proof.study}")
+    verdict = Text(f"✘ Not everything is true, after {took_s:.0f} s.", "bold red")
+    if not proof.complaints:
+        verdict = Text(f"✔ All of it is true. {took_s:.0f} s in all.", "bold green")
+    return Group(
+        Text("\n  What the report says, as the archive received it\n", "bold cyan"),
+        Padding(findings_table(proof.values), (0, 4)),
+        *(Text(f"    {sentence}", "yellow") for sentence in proof.sentences),
+        Padding(places, (1, 4)),
+        Padding(verdict, (0, 4, 1, 4)),
+    )

@@ -1,0 +1,108 @@
+"""
+Is it true? What the archive received, read again and compared: with the ledger's own account, and, where the images
+were a phantom, with the right answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+
+from console.demo_archive import received
+from console.demo_follow import Snapshot
+from console.reading import Reading, read_report
+from console.tables import Value
+from ledger.errors import WetreadError
+from ledger.result import Role
+from models.training.phantoms import LungTruth, Phantom
+from results.picture import overlay
+
+#: Code of a quantity → how far it may be from the truth: (part of the value, absolute).
+TOLERANCE: dict[str, tuple[float, float]] = {
+    "118565006": (0.03, 0.0),  # volume, mL
+    "373098007": (0.0, 15.0),  # mean, HU
+    "LAA950": (0.0, 1.0),  # percentage points
+    "PERC15": (0.0, 10.0),  # HU
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was found in the archive; `complaints` is empty where everything is true."""
+
+    study: str
+    values: tuple[Value, ...]
+    sentences: tuple[str, ...]
+    picture: Path | None
+    words: str
+    complaints: tuple[str, ...]
+
+
+def prove(end: Snapshot, archive: Path, phantom: Phantom | None, images: Sequence[Path], picture: Path) -> Proof:
+    """Read again what lies in the folder `archive`; the overlay is drawn to `picture` from the archive's SEG."""
+    kept = received(archive)
+    by_role: dict[Role, list[Path]] = {role: [] for role in Role}
+    complaints = []
+    for result in end.results:
+        if (path := kept.get(str(result.sop_instance))) is None:
+            complaints.append(f"the archive never received the {result.role}")
+        else:
+            by_role[result.role].append(path)
+    complaints += [f"there is no {role}" for role in Role if not by_role[role]]
+    readings: list[Reading] = [read_report(path) for path in by_role[Role.REPORT]]
+    values = tuple(value for reading in readings for value in reading.values)
+    if phantom is not None:
+        complaints += _against_the_truth(values, phantom)
+    elif readings and not values:
+        complaints.append("the report holds no values")
+    drawn = _draw(by_role[Role.SEGMENTATION], images, picture, complaints)
+    truth = ", and each is that of the phantom" if phantom is not None else ""
+    return Proof(
+        study=str(end.studies[0].study),
+        values=values,
+        sentences=tuple(dict.fromkeys(sentence for reading in readings for sentence in reading.sentences)),
+        picture=drawn,
+        words=f"{len(kept)} objects lie in the archive; {len(values)} values are in its report{truth}",
+        complaints=tuple(complaints),
+    )
+
+
+def _draw(segmentations: Sequence[Path], images: Sequence[Path], picture: Path, complaints: list[str]) -> Path | None:
+    if not segmentations:
+        return None
+    series = {str(item.SeriesInstanceUID) for item in dcmread(segmentations[0]).ReferencedSeriesSequence}
+    source = [path for path in images if str(_series_of(path)) in series]
+    try:
+        picture.write_bytes(overlay(source, segmentations[0]))
+    except WetreadError as error:
+        complaints.append(f"the picture could not be drawn: {error}")
+        return None
+    return picture
+
+
+def _series_of(path: Path) -> object:
+    return dcmread(path, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True).get("SeriesInstanceUID")
+
+
+def _against_the_truth(values: Sequence[Value], phantom: Phantom) -> Iterator[str]:
+    lungs = {"right": phantom.right, "left": phantom.left}
+    for side, truth in lungs.items():
+        assert truth is not None, "the phantom's grid covers both lungs"
+        for code, right_answer in _answers(truth).items():
+            said = [value for value in values if value.code == code and side in value.about.lower()]
+            if len(said) != 1:
+                yield f"the report has {len(said)} values of {code} for the {side} lung, not one"
+                continue
+            relative, absolute = TOLERANCE[code]
+            if abs(said[0].value - right_answer) > absolute + relative * abs(right_answer):
+                yield f"{said[0].name} of the {side} lung is {said[0].value:.1f}, but {right_answer:.1f} is true"
+
+
+def _answers(truth: LungTruth) -> dict[str, float]:
+    return {
+        "118565006": truth.volume_ml,
+        "373098007": truth.mean_hu,
+        "LAA950": truth.laa950_percent,
+        "PERC15": truth.perc15_hu,
+    }

@@ -1,0 +1,117 @@
+"""
+The series in a folder of DICOM files, as the routing rules see them: so that `wetread run` chooses, and says why
+not, in the same words as the node.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset
+
+from dicom_node.series_facts import SeriesFacts, facts_of
+from ledger.errors import WetreadError
+from ledger.identifiers import AETitle, Digest, InstanceId, SeriesId, StudyId, Uid
+from ledger.study import InstanceRecord, SeriesRecord
+from worker.files import ImageFile, read_image_file
+
+_HEADERS = ("SeriesNumber", "SeriesDescription", "BodyPartExamined", "ImageType", "Manufacturer", "StudyDescription")
+_NO_DIGEST = Digest("0" * 64)  # Nothing is compared here: the files are read where they lie.
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSeries:
+    """One series of the folder."""
+
+    number: int  #: 1, 2, … in the order of Series Number
+    facts: SeriesFacts
+    paths: tuple[Path, ...]
+
+    @property
+    def title(self) -> str:
+        """Short and without anything about the patient."""
+        headers = self.facts.headers
+        name = headers.get("SeriesDescription") or "without description"
+        return f"{self.facts.modality or '?'} series {headers.get('SeriesNumber') or '?'}, {name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What was found: the series, and how many files are none of DICOM's or cannot be read."""
+
+    series: tuple[FolderSeries, ...]
+    unreadable: int
+
+
+def look_into(folder: Path, on_file: Callable[[int, int], None] = lambda _done, _all: None) -> Folder:
+    """Read the headers of every file below `folder`; `on_file` is told how many are done, of how many."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    groups: dict[str, list[ImageFile]] = {}
+    unreadable = 0
+    for done, path in enumerate(paths, start=1):
+        try:
+            image = read_image_file(path)
+            series = str(Uid.parse(str(image.dataset.get("SeriesInstanceUID", ""))))
+            Uid.parse(str(image.dataset.get("SOPInstanceUID", "")))
+            Uid.parse(str(image.dataset.get("SOPClassUID", "")))
+        except (WetreadError, ValueError, OSError):
+            unreadable += 1
+        else:
+            groups.setdefault(series, []).append(image)
+        on_file(done, len(paths))
+    ordered = sorted(groups.items(), key=lambda item: (_number(item[1][0].dataset), item[0]))
+    return Folder(tuple(_series(n, uid, images) for n, (uid, images) in enumerate(ordered, start=1)), unreadable)
+
+
+def _series(number: int, uid: str, images: Sequence[ImageFile]) -> FolderSeries:
+    first = images[0].dataset
+    record = SeriesRecord(
+        id=SeriesId(number),
+        study_id=StudyId(0),
+        series=Uid(uid),
+        modality=_text(first, "Modality"),
+        headers={keyword: text for keyword in _HEADERS if (text := _text(first, keyword))},
+        instances=tuple(_instance(n, image) for n, image in enumerate(images)),
+    )
+    return FolderSeries(number, facts_of(record), tuple(image.path for image in images))
+
+
+def _instance(number: int, image: ImageFile) -> InstanceRecord:
+    header = image.dataset
+    position = _numbers(header, "ImagePositionPatient", 3)
+    return InstanceRecord(
+        id=InstanceId(number),
+        sop_instance=Uid.parse(str(header.SOPInstanceUID)),
+        sop_class=Uid.parse(str(header.SOPClassUID)),
+        transfer_syntax=Uid.parse(image.transfer_syntax),
+        digest=_NO_DIGEST,
+        size=image.size,
+        path=str(image.path),
+        calling=AETitle("FOLDER"),
+        received_at=0.0,
+        frames=int(header.get("NumberOfFrames") or 1),
+        position=(position[0], position[1], position[2]) if position else None,
+        orientation=_numbers(header, "ImageOrientationPatient", 6),
+    )
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    value = header.get(keyword)
+    if value is None:
+        return ""
+    return "\\".join(map(str, value)) if not isinstance(value, str) and hasattr(value, "__iter__") else str(value)
+
+
+def _numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    try:
+        values = tuple(float(value) for value in header.get(keyword) or ())
+    except (TypeError, ValueError):
+        return None
+    return values if len(values) == count else None
+
+
+def _number(header: Dataset) -> int:
+    try:
+        return int(header.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):
+        return 0

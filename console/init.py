@@ -1,0 +1,106 @@
+"""
+The first `wetread.toml`: what most sites change is there to be changed, each line with its reason.
+
+What stands here uncommented is what happens without a file; what is commented out shows the default value. A test
+reads both back and compares them with the settings' own defaults.
+"""
+
+from pathlib import Path
+
+from ledger.errors import SiteError
+
+
+class AlreadyThere(SiteError):
+    """There is a settings file already; it is never overwritten."""
+
+
+def write_settings(path: Path) -> None:
+    """Write the commented file. Raises `AlreadyThere`."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEXT)
+    except FileExistsError:
+        raise AlreadyThere(f"{path} is there already and stays as it is; move it away first") from None
+    except OSError as error:
+        raise SiteError(f"{path} cannot be written: {error.strerror}") from error
+
+
+TEXT = """\
+# Wetread: the settings of one site. A misspelt key stops the start and is named.
+# Relative paths are relative to this file. Lines that are commented out show the default.
+# After a change: stop `wetread serve` with Ctrl-C (nothing is lost) and start it again.
+
+[site]
+name = "Wetread"        # shown to people, never sent
+data = "wetread-data"   # received images, results, the ledger: on a disk with room for a week of studies
+
+# ---------------------------------------------------------------- the node: how the PACS and the scanners reach us
+
+[node]
+ae_title = "WETREAD"
+port = 11112            # registered for DICOM; 104 needs root
+# Plain DICOM has no passwords, so only this machine can connect at first. To let others in:
+# host = "0.0.0.0"
+host = "127.0.0.1"
+# "any": whoever can connect. "known": only the [[peer]] entries below, from their addresses.
+callers = "any"
+
+# When is a study complete? DICOM does not say. A late image opens it again, and its result is replaced.
+[closing]
+quiet_s = 5.0           # nothing new, and no association open that sent to it
+quiet_open_s = 30.0     # nothing new although such an association is still open
+longest_s = 900.0       # whatever happens
+
+# The images are a working copy: they go when every result of the study is where it belongs.
+[retention]
+keep_days = 7.0
+keep_at_least_days = 1.0   # even when the disk gets full
+
+# ---------------------------------------------------------------- peers: who gets results, and who may send
+
+# [[peer]]
+# name = "archive"             # what rules call it
+# ae_title = "PACS"
+# host = "pacs.hospital.example"
+# port = 104
+# confirm = "answer"           # or "find": ask the archive by C-FIND whether it really has the result
+# addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
+
+# Try it with: wetread echo archive
+
+# ---------------------------------------------------------------- rules: which series go to which model, and where to
+
+# Every condition has to hold. A rule without destinations is a shadow run: the result stays here, see `wetread show`.
+[[rule]]
+name = "chest CT"
+model = "lung_ct"              # `wetread models` lists what is installed
+modality = "CT"
+body_part = ["CHEST", "THORAX", "LUNG", "CHESTABDOMEN", "CHESTABDPELVIS"]
+at_least = 20                  # images; fewer is a scout
+choose = "thinnest"            # of several reconstructions of one study: one result, not five
+deliver_to = []                # ["archive"]
+
+# More conditions: description, study_description, protocol and attributes (regular expressions), calling (AE titles),
+# at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the model.
+
+# ---------------------------------------------------------------- how full the disk may get, and how the work is done
+
+# [spool]
+# soft_percent = 80.0          # finished studies go early from here on
+# hard_percent = 90.0          # nothing more is taken in; senders are asked to try again
+# reserve_bytes = 10737418240  # the same with less than this left
+
+# [worker]
+# device = "auto"              # "cpu", "cuda:0", or the GPU if there is one
+# attempts_max = 3             # a study that kills its worker three times is parked
+
+# ---------------------------------------------------------------- several hosts (one machine needs neither)
+
+# [ledger]
+# url = "postgresql+pg8000://wetread:password@db.hospital.example:5432/wetread"
+# url_file = "/run/secrets/ledger_url"   # the same, kept out of this file
+
+# [queue]
+# url = "rediss://:password@queue.hospital.example:6379/0"
+# url_file = "/run/secrets/queue_url"
+"""

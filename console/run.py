@@ -1,0 +1,143 @@
+"""
+A model on a folder, without any network: SEG, SR and a picture of every series that the model is made for.
+
+It is the same path as a worker's (load, model, encode, check), in this process. Series are refused in the words
+of the routing rules.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from console.folder import FolderSeries, look_into
+from console.reading import read_report
+from console.tables import findings_table
+from dicom_node.routing import Rule
+from ledger.errors import SiteError, StudyError, WetreadError
+from ledger.job import Outcome
+from ledger.result import Role
+from models.contract import Manifest
+from models.registry import open_model
+from results.picture import overlay
+from worker.exchange import RunReply, RunRequest
+from worker.run import Residents, analyse
+
+_STAGES = ("open", "load", "model", "encode", "check")
+
+
+class NothingAnalysed(StudyError):
+    """No series of the folder has findings; why is said for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    series: FolderSeries
+    refusal: str | None
+
+
+def run_folder(model: str, folder: Path, out: Path, device: str, console: Console) -> None:
+    """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other `WetreadError`."""
+    manifest = open_model(model).manifest
+    choices, unreadable = _choose(manifest, folder, console)
+    chosen = [choice.series for choice in choices if choice.refusal is None]
+    _say_what_is_not_taken(choices, unreadable, console)
+    if not chosen:
+        raise NothingAnalysed(f"no series in {folder} is one for {manifest.name}")
+    residents = Residents(device=device)
+    found = 0
+    for series in chosen:
+        place = _make(out if len(chosen) == 1 else out / f"series-{series.number}")
+        console.print(Text.assemble(("  ", ""), (series.title, "bold"), (f"  {series.facts.images} images", "dim")))
+        try:
+            with _progress(console) as enter:
+                reply = analyse(_request(model, series, place, device), residents=residents, enter=enter)
+        except WetreadError as error:
+            console.print(Text(f"    ✘ {error}\n", "red"))
+            continue
+        found += reply.outcome is not Outcome.REFUSED
+        _show(reply, series, place, console)
+    if not found:
+        raise NothingAnalysed(f"{manifest.name} analysed no series of {folder}")
+
+
+def _choose(manifest: Manifest, folder: Path, console: Console) -> tuple[list[_Choice], int]:
+    wants = manifest.input
+    rule = Rule(
+        name=manifest.name,
+        model=manifest.name,
+        modality=frozenset(wants.modality),
+        at_least=max(1, wants.minimum_slices),
+        spacing_max_mm=wants.spacing_max_mm,
+    )
+    with Progress(TextColumn("  reading headers"), BarColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        found = look_into(folder, lambda done, total: progress.update(task, completed=done, total=total))
+    return [_Choice(series, rule.refusal(series.facts)) for series in found.series], found.unreadable
+
+
+def _say_what_is_not_taken(choices: list[_Choice], unreadable: int, console: Console) -> None:
+    for choice in choices:
+        if choice.refusal:
+            console.print(Text.assemble(("  – ", "dim"), choice.series.title, (f": {choice.refusal}", "yellow")))
+    if unreadable:
+        console.print(Text(f"  – {unreadable} files are no complete DICOM instances", "dim"))
+    console.print()
+
+
+def _request(model: str, series: FolderSeries, place: Path, device: str) -> RunRequest:
+    return RunRequest(
+        model=model,
+        inputs=tuple(str(path) for path in series.paths),
+        out=str(place),
+        at=time.time(),
+        device=device,
+        allow_python_models=True,  # Whoever types a command here may run code here.
+    )
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[..., None]]:
+    columns = (TextColumn("   "), SpinnerColumn(), TextColumn("{task.description:<8}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("open", total=len(_STAGES))
+
+        def enter(stage: str, _limit_s: float | None = None) -> None:
+            progress.update(task, description=stage, completed=_STAGES.index(stage))
+
+        yield enter
+
+
+def _show(reply: RunReply, series: FolderSeries, place: Path, console: Console) -> None:
+    if reply.outcome is Outcome.FOUND:
+        report = next(Path(file.path) for file in reply.files if file.role is Role.REPORT)
+        # From the report as it was written: what a reader of the file will see.
+        console.print(Padding(findings_table(read_report(report).values), (0, 4)))
+    else:
+        console.print(Text(f"    {reply.outcome}: {reply.because}", "yellow"))
+    for caution in reply.cautions:
+        console.print(Text(f"    ! {caution}", "yellow"))
+    written = [Path(file.path) for file in reply.files]
+    segmentation = next((Path(file.path) for file in reply.files if file.role is Role.SEGMENTATION), None)
+    if segmentation is not None:
+        written.append(place / "overlay.png")
+        written[-1].write_bytes(overlay(series.paths, segmentation))
+    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in reply.timings.items() if stage in _STAGES)
+    console.print(Text(f"    {took}", "dim"))
+    for path in written:
+        console.print(f"    {path}", soft_wrap=True)
+    console.print()
+
+
+def _make(place: Path) -> Path:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SiteError(f"{place} cannot be made: {error.strerror}") from error
+    return place

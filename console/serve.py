@@ -1,0 +1,192 @@
+"""
+Everything on one machine, in one process tree: queue, node, compute, deliver, dispatch.
+
+`wetread node` and `wetread worker` are the same tree with fewer parts, for sites where they live on several hosts.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from console.complaints import SettingsRefused
+from console.redis import queue_url, redis_part, socket_path
+from console.settings import Site
+from console.tree import Part, Tree, python
+from dicom_node.routing import Rule
+from ledger.errors import SiteError
+from ledger.store.ledger import Ledger
+
+WORKER_ROLES = ("compute", "deliver", "dispatch")
+
+
+class AlreadyServed(SiteError):
+    """Another process works on this data folder."""
+
+
+def serve(site: Site, console: Console) -> None:
+    """Run the whole site until SIGTERM or Ctrl-C. Raises `SiteError` where it cannot."""
+    check_models(site)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(site.data))
+        with closing(Ledger.open(site.ledger)):
+            pass  # Creates or migrates it once, before five processes want to; a wrong URL is told here.
+        foundations: list[Part] = []
+        if site.queue is None:
+            folder = site.data / "redis"
+            path = stack.enter_context(socket_path(folder))
+            foundations = [redis_part(folder, path)]
+            site = site.with_queue(queue_url(path))
+        parts = [*foundations, node_part(site), *worker_parts(site, WORKER_ROLES)]
+        _run(parts, console, lambda words: greeting(site, port_of(site, words)))
+
+
+def serve_node(site: Site, console: Console) -> None:
+    """Run the node alone. Raises `SiteError` where it cannot."""
+    with only_one(site.data):
+        _run([node_part(site)], console, lambda words: tell_the_pacs(site, port_of(site, words)))
+
+
+def serve_worker(site: Site, roles: Sequence[str], console: Console) -> None:
+    """Run some of compute, deliver and dispatch. Raises `SiteError` where it cannot."""
+    if "compute" in roles:
+        check_models(site)
+    parts = worker_parts(site, roles)
+    _run(parts, console, lambda _words: Text(f"  Working: {', '.join(roles)}.  Stop with Ctrl-C.\n"))
+
+
+def _run(parts: Sequence[Part], console: Console, words: Callable[[Mapping[str, str]], "Group | Panel | Text"]) -> None:
+    Tree(
+        parts,
+        on_ready=lambda ready: console.print(words(ready)),
+        on_stopping=lambda: console.print("\n  Stopping: work in progress is finished or given back. At most 30 s.\n"),
+    ).run()
+
+
+def node_part(site: Site) -> Part:
+    """The node."""
+    return Part(name="node", command=python("dicom_node"), stdin=site.node_site().model_dump_json())
+
+
+def worker_parts(site: Site, roles: Sequence[str]) -> list[Part]:
+    """One process (group) for each of `roles`."""
+    settings = site.worker_site().model_dump_json()
+    form = "text" if sys.stderr.isatty() else "json"
+    return [Part(name=role, command=python("worker", role, "--log", form), stdin=settings) for role in roles]
+
+
+def check_models(site: Site) -> None:
+    """Raise `SettingsRefused` where a rule names a model that is not installed: better now than in the night.
+
+    Reads manifests only: opening a model would bring torch into this process.
+    """
+    from models.registry import installed  # noqa: PLC0415  `wetread node` runs where no model is installed.
+
+    known = {name for manifest in installed() for name in (manifest.name, f"{manifest.name}@{manifest.version}")}
+    for rule in site.rules:
+        if ":" in rule.model:
+            if not site.worker.allow_python_models:
+                raise SettingsRefused(
+                    f"rule {rule.name!r} names {rule.model!r}, which is code of your own: that needs "
+                    "allow_python_models = true in [worker]"
+                )
+        elif rule.model not in known:
+            close = get_close_matches(rule.model, known, n=1)
+            guess = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(sorted(known))}"
+            raise SettingsRefused(f"rule {rule.name!r} names the model {rule.model!r}, which is not installed; {guess}")
+
+
+@contextmanager
+def only_one(data: Path) -> Iterator[None]:
+    """Hold the data folder for this process. Raises `AlreadyServed`.
+
+    The kernel gives the lock back however the process ends, so there is no stale lock to remove by hand.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SiteError(f"the data folder {data} cannot be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 32).decode(errors="replace").strip() or "unknown"
+            raise AlreadyServed(f"process {holder} already serves the data folder {data}; only one may") from None
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(file)
+
+
+def port_of(site: Site, words: Mapping[str, str]) -> int:
+    """The port that the node listens on, by its own words: with port = 0 only it knows."""
+    said = words.get("node", "").split()
+    return int(said[-1]) if said and said[-1].isdigit() else site.node.port
+
+
+def software_version() -> str:
+    """The version of Wetread, or "source" in a folder that was never installed."""
+    try:
+        return version("wetread")
+    except PackageNotFoundError:
+        return "source"
+
+
+def greeting(site: Site, port: int) -> Group:
+    """What the operator needs in the first minute: what to tell the PACS, what will happen, what to do next."""
+    rules = Table.grid(padding=(0, 2))
+    for rule in site.rules:
+        where = ", ".join(rule.deliver_to) or "stays here (no destination)"
+        rules.add_row(Text(rule.name, "bold"), Text(f"{in_words(rule)}  →  {rule.model}  →  {where}"))
+    if not site.rules:
+        rules.add_row(Text("There is no [[rule]]: studies are received and nothing is analysed.", style="yellow"))
+    hints = Table.grid(padding=(0, 2))
+    if not any(rule.deliver_to for rule in site.rules):
+        hints.add_row("Send results on", Text("`wetread init` writes wetread.toml: add a [[peer]], name it in deliver_to"))
+    hints.add_row("Watch", "wetread status --watch")
+    hints.add_row("Where it is kept", str(site.data))
+    hints.add_row("Stop", "Ctrl-C (nothing is lost)")
+    return Group(
+        tell_the_pacs(site, port),
+        Text("  What will happen", style="bold cyan"),
+        Padding(rules, (0, 0, 1, 4)),
+        Text("  Good to know", style="bold cyan"),
+        Padding(hints, (0, 0, 1, 4)),
+    )
+
+
+def tell_the_pacs(site: Site, port: int) -> Panel:
+    """The three values that every DICOM configuration page asks for."""
+    host = site.node.host
+    local = host in ("127.0.0.1", "localhost", "::1")
+    shown = host if host not in ("0.0.0.0", "::") else socket.gethostname()  # noqa: S104  Compared, not bound.
+    table = Table.grid(padding=(0, 3))
+    table.add_row("AE title", Text(site.node.ae_title, style="bold"))
+    table.add_row("Host", Text(shown, style="bold"))
+    table.add_row("Port", Text(str(port), style="bold"))
+    note = (
+        Text('\nOnly this machine can reach it. For others: host = "0.0.0.0" under [node] in wetread.toml.', "yellow")
+        if local
+        else Text("\nReachable from the network. DICOM has no passwords: see callers and [[peer]] addresses.", "dim")
+    )
+    title = f"[bold]{site.site.name}[/] is ready. Tell the PACS or the scanner"
+    return Panel(Group(table, note), title=title, title_align="left", border_style="cyan", padding=(1, 2), expand=False)
+
+
+def in_words(rule: Rule) -> str:
+    """What a rule takes, as one short phrase."""
+    parts = ", ".join(sorted(rule.body_part)) if rule.body_part else "any body part"
+    return f"{'/'.join(sorted(rule.modality))} of {parts}"

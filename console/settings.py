@@ -1,0 +1,189 @@
+"""
+One file for a whole site: `wetread.toml`, read once, checked whole, and passed on as frozen values.
+
+No file is a valid site too: the images lie in ./wetread-data, the node listens on loopback as WETREAD, and one
+rule sends chest CT to `lung_ct` with no destination, so that a first look can do no harm.
+
+Relative paths are relative to the file that names them. A key ending in `_file` (`url_file`, …) names a file that
+holds the value: so that a password need not stand in a file that people print and mail.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from console.complaints import SettingsRefused, sentences
+from dicom_node.peers import PeerSettings
+from dicom_node.routing import Rule
+from dicom_node.settings import ClosingSettings, NodeSettings, NodeSite, RetentionSettings, SpoolSettings
+from ledger.settings import LedgerSettings
+from worker.settings import DeliverySettings, QueueSettings, WorkerSettings, WorkerSite
+
+FILE_NAME = "wetread.toml"
+
+#: What a site without a file does: look at every chest CT, and tell nobody but this machine.
+DEFAULT_RULE: Mapping[str, Any] = {
+    "name": "chest CT",
+    "model": "lung_ct",
+    "modality": "CT",
+    "body_part": ["CHEST", "THORAX", "LUNG", "CHESTABDOMEN", "CHESTABDPELVIS"],
+    "at_least": 20,
+    "choose": "thinnest",
+    "deliver_to": [],
+}
+
+
+class SiteTable(BaseModel, frozen=True, extra="forbid"):
+    """`[site]`: what this installation is called, and where it keeps things."""
+
+    name: str = "Wetread"  # Shown to people; never sent to a peer.
+    data: Path = Path("wetread-data")  # Ledger, spool and queue, unless they are placed elsewhere below.
+
+
+class Site(BaseModel):
+    """A whole `wetread.toml`, with every default filled in and every path absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    site: SiteTable
+    ledger: LedgerSettings
+    spool: SpoolSettings
+    node: NodeSettings = NodeSettings()
+    closing: ClosingSettings = ClosingSettings()
+    retention: RetentionSettings = RetentionSettings()
+    queue: QueueSettings | None = None  # None: `wetread serve` starts a Redis of its own.
+    worker: WorkerSettings = WorkerSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    peers: tuple[PeerSettings, ...] = Field(default=(), alias="peer")
+    rules: tuple[Rule, ...] = Field(default=(), alias="rule")
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [peer.name for peer in self.peers]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two [[peer]] entries are called {twice[0]!r}: every peer needs its own name")
+        receivers = {peer.name for peer in self.peers if peer.send}
+        for rule in self.rules:
+            for name in rule.deliver_to:
+                if name not in names:
+                    known = ", ".join(sorted(receivers)) or "none is defined"
+                    raise ValueError(f"rule {rule.name!r} delivers to {name!r}, which is no [[peer]] here ({known})")
+                if name not in receivers:
+                    raise ValueError(f"rule {rule.name!r} delivers to {name!r}, whose [[peer]] has send = false")
+        return self
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute."""
+        return self.site.data
+
+    def with_queue(self, url: str) -> "Site":
+        """This site with a queue at `url`."""
+        return self.model_copy(update={"queue": QueueSettings(url=url)})
+
+    def node_site(self) -> NodeSite:
+        """What `python -m dicom_node` is told."""
+        return NodeSite(
+            ledger=self.ledger,
+            spool=self.spool,
+            node=self.node,
+            closing=self.closing,
+            retention=self.retention,
+            peers=self.peers,
+            rules=self.rules,
+        )
+
+    def worker_site(self) -> WorkerSite:
+        """What `python -m worker` is told. Raises `SettingsRefused` where no queue is named."""
+        if self.queue is None:
+            raise SettingsRefused(
+                "a worker of its own needs a queue to listen to: give [queue] url, e.g. redis://queue.hospital:6379/0 "
+                "(`wetread serve` starts a queue by itself)"
+            )
+        return WorkerSite(
+            ledger=self.ledger,
+            spool=self.spool,
+            queue=self.queue,
+            worker=self.worker,
+            delivery=self.delivery,
+            node_ae_title=self.node.ae_title,
+            peers=self.peers,
+        )
+
+
+def find_file(given: Path | None) -> Path | None:
+    """The settings file to use: the one given, else ./wetread.toml where there is one, else none."""
+    if given is not None:
+        return given.absolute()
+    here = Path(FILE_NAME).absolute()
+    return here if here.exists() else None
+
+
+def load_site(path: Path | None, data: Path | None = None, **urls: str | None) -> Site:
+    """The site that the file at `path` describes, or the default site where `path` is None.
+
+    `data` overrides [site] data; `urls` (`ledger`, `queue`) override the URL of that table.
+    Raises `SettingsRefused` with every complaint in one message.
+    """
+    tables = read_tables(path)
+    for name, url in urls.items():
+        if url is not None:
+            _table(tables, name)["url"] = url
+    folder = path.parent if path else Path.cwd()
+    site = _table(tables, "site")
+    site["data"] = str(data.absolute()) if data else _absolute(site.get("data", "wetread-data"), folder)
+    _table(tables, "ledger").setdefault("url", f"sqlite:///{site['data']}/ledger.sqlite")
+    spool = _table(tables, "spool")
+    spool["path"] = _absolute(spool.get("path", f"{site['data']}/spool"), folder)
+    if path is None:
+        tables["rule"] = [dict(DEFAULT_RULE)]
+    try:
+        return Site.model_validate(tables)
+    except ValidationError as error:
+        raise SettingsRefused("\n".join(sentences(error, Site, path))) from None
+
+
+def read_tables(path: Path | None) -> dict[str, Any]:
+    """The tables of the file as they stand in it, `_file` keys replaced by what the files hold."""
+    if path is None:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsRefused(f"{path} does not exist; `wetread init` writes one") from None
+    except OSError as error:
+        raise SettingsRefused(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsRefused(f"{path} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsRefused(f"{path} is not valid TOML: {error}") from None
+    for table in tables.values():
+        for entry in table if isinstance(table, list) else [table]:
+            if isinstance(entry, dict):
+                _read_secrets(entry, path.parent)
+    return tables
+
+
+def _read_secrets(table: dict[str, Any], folder: Path) -> None:
+    for key in [key for key in table if key.endswith("_file")]:
+        plain = key.removesuffix("_file")
+        if plain in table:
+            raise SettingsRefused(f"both {plain!r} and {key!r} are given: one of them has to go")
+        try:
+            table[plain] = (folder / str(table.pop(key))).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsRefused(f"{key} names {error.filename}, which cannot be read: {error.strerror}") from error
+
+
+def _absolute(path: object, folder: Path) -> object:
+    """`path` seen from `folder`; what is no text is left for pydantic to complain about."""
+    return str((folder / path).absolute()) if isinstance(path, str) else path
+
+
+def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table `name`, made where it is absent; what is no table is left for pydantic to complain about."""
+    table = tables.setdefault(name, {})
+    return table if isinstance(table, dict) else {}

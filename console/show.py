@@ -1,0 +1,249 @@
+"""The whole history of one study, with reasons: what came, what was chosen and why, what was made, where it went."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from console.settings import Site
+from console.tables import clock_time, duration, listed, local_time, plain_table, size, state
+from console.why import why
+from ledger.delivery import DeliveryRecord
+from ledger.errors import WetreadError
+from ledger.event import EventRecord
+from ledger.job import JobRecord
+from ledger.result import ResultRecord
+from ledger.store.ledger import Ledger
+from ledger.study import RoutingNote, SeriesRecord, StudyRecord
+
+_PRIVATE = ("patient_id", "patient_name")
+
+
+class NotFound(WetreadError):
+    """The ledger knows nothing of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStory:
+    """A job with what it made, and where that went."""
+
+    job: JobRecord
+    results: tuple[ResultRecord, ...]
+    deliveries: tuple[DeliveryRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that the ledger knows of one study, or of one job of it."""
+
+    why: str
+    study: StudyRecord
+    series: tuple[SeriesRecord, ...]
+    notes: tuple[RoutingNote, ...]
+    jobs: tuple[JobStory, ...]
+    history: tuple[EventRecord, ...]
+    now: float
+
+
+def show(site: Site, ledger: Ledger, what: str, console: Console, *, as_json: bool, patient: bool) -> None:
+    """Print the story of `what`. Raises `NotFound`."""
+    if what == "quarantine":
+        console.print(quarantine(site, ledger))
+        return
+    story = read_story(ledger, what)
+    if as_json:
+        console.print_json(json.dumps(as_values(story, patient=patient), default=_plain))
+    else:
+        console.print(page(site, story, patient=patient))
+
+
+def read_story(ledger: Ledger, what: str) -> Story:
+    """The story of the study or job that `what` names. Raises `NotFound`."""
+    found = ledger.find(what.strip())
+    if found is None:
+        raise NotFound(
+            f"the ledger knows no study and no job {what!r}; give a study UID, an accession number or a job's number "
+            "(`wetread status` lists the latest)"
+        )
+    study = ledger.study(found.study_id) if isinstance(found, JobRecord) else found
+    jobs = ledger.jobs_of(study.id)
+    deliveries = {job.id: ledger.deliveries_of(job.id) for job in jobs}
+    notes = ledger.routing_notes(study.id)
+    only = found.id if isinstance(found, JobRecord) else None
+    return Story(
+        why=why(study, notes, [job for job in jobs if only in (None, job.id)], deliveries),
+        study=study,
+        series=tuple(ledger.series_of(study.id)),
+        notes=tuple(notes),
+        jobs=tuple(
+            JobStory(job, tuple(ledger.results_of(job.id)), tuple(deliveries[job.id]))
+            for job in jobs
+            if only in (None, job.id)
+        ),
+        history=tuple(ledger.history(job_id=only) if only is not None else ledger.history(study_id=study.id)),
+        now=ledger.now(),
+    )
+
+
+def page(site: Site, story: Story, *, patient: bool) -> RenderableType:
+    """The story for a terminal: the answer first, then the reasons, then every step."""
+    return Group(
+        Panel(Text(story.why, "bold"), border_style="cyan", padding=(0, 2), expand=False),
+        _section("Study", _study(story.study, patient)),
+        _section("Series", _series(story.series, story.notes)),
+        *(_section(f"Job {one.job.id}", _job(site, one, story.now)) for one in story.jobs),
+        _section("History", _history(story.history, story.now)),
+    )
+
+
+def _section(title: str, content: RenderableType) -> RenderableType:
+    return Group(Text(f" {title}", "bold cyan"), Padding(content, (0, 0, 1, 3)))
+
+
+def _facts(rows: Iterable[tuple[str, RenderableType | None]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _study(study: StudyRecord, patient: bool) -> RenderableType:
+    return _facts(
+        [
+            ("Study UID", str(study.study)),
+            ("Accession number", study.accession_number),
+            ("Patient", f"{study.patient_name} ({study.patient_id})" if patient else None),
+            ("Description", " ".join(filter(None, [study.study_date, study.description]))),
+            ("State", state(study.state)),
+            ("Images", f"{study.instances} in {study.series} series, from {study.calling}"),
+            ("Arrived", f"{local_time(study.first_arrival_at)} to {local_time(study.last_arrival_at)}"),
+            ("Closed", f"{local_time(study.closed_at)}: {study.closed_because}" if study.closed_at else None),
+            ("Closed before", f"{study.generation - 1} times: late images came" if study.generation > 1 else None),
+        ]
+    )
+
+
+def _series(series: Sequence[SeriesRecord], notes: Sequence[RoutingNote]) -> RenderableType:
+    table = plain_table("Series", "What", "Images", "Rule", "", "Because")
+    for one in series:
+        number = one.headers.get("SeriesNumber", "?")
+        what = f"{one.modality} {one.headers.get('SeriesDescription', '')}".strip()
+        images = str(sum(max(1, instance.frames) for instance in one.instances) or "deleted")
+        theirs = [note for note in notes if note.series_id == one.id]
+        for position, note in enumerate(theirs or [None]):
+            first = (number, what, images) if position == 0 else ("", "", "")
+            table.add_row(*first, *_answer(note))
+    for note in notes:
+        if note.series_id is None:
+            table.add_row("", "", "", *_answer(note))
+    return table
+
+
+def _answer(note: RoutingNote | None) -> tuple[RenderableType, RenderableType, RenderableType]:
+    if note is None:
+        return "", "", Text("not asked yet", "dim")
+    return note.rule, Text("✔ taken", "green") if note.taken else Text("✘ not taken", "yellow"), note.because
+
+
+def _job(site: Site, one: JobStory, now: float) -> RenderableType:
+    job = one.job
+    timings = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in job.timings.items())
+    where = listed(job.destinations, "nowhere: a shadow run")
+    ran = f"{local_time(job.started_at)}" if job.started_at else None
+    if job.started_at and job.finished_at:
+        ran = f"{ran}, for {duration(job.finished_at - job.started_at)}"
+    lease = None
+    if job.lease_until is not None and job.lease_until > now:
+        lease = f"{job.lease_owner}, for another {duration(job.lease_until - now)}"
+    facts = _facts(
+        [
+            ("Model", f"{job.model}, by rule {job.rule!r}, {job.priority}"),
+            ("State", Text.assemble(state(job.state), f", {job.outcome}" if job.outcome else "")),
+            ("Because", job.because),
+            ("Attempts", str(job.attempts)),
+            ("Opened", local_time(job.created_at)),
+            ("Started", ran),
+            ("Next attempt", local_time(job.next_attempt_at) if job.state == "queued" and job.attempts else None),
+            ("Held by", lease),
+            ("Time", timings),
+            ("Series UID", str(job.series)),
+            ("Replaces", f"job {job.supersedes}" if job.supersedes else None),
+            ("Goes to", where),
+        ]
+    )
+    return Group(facts, *([Text(), _results(site, one, now)] if one.results else []))
+
+
+def _results(site: Site, one: JobStory, now: float) -> RenderableType:
+    table = plain_table("Result", "File", "Size", "To", "State", "Attempts", "What the peer said")
+    for result in one.results:
+        path = str(Path(site.spool.path, result.path))
+        theirs = [delivery for delivery in one.deliveries if delivery.result.id == result.id]
+        for position, delivery in enumerate(theirs or [None]):
+            first = (str(result.role), path, size(result.size)) if position == 0 else ("", "", "")
+            table.add_row(*first, *_delivery(delivery, now))
+    return table
+
+
+def _delivery(delivery: DeliveryRecord | None, now: float) -> tuple[RenderableType, ...]:
+    if delivery is None:
+        return "", Text("stays here", "dim"), "", ""
+    said = delivery.because
+    if delivery.state == "waiting" and delivery.attempts:
+        said = f"{said} (again at {clock_time(delivery.next_attempt_at, now)})"
+    return delivery.peer, state(delivery.state), str(delivery.attempts), said
+
+
+def _history(history: Sequence[EventRecord], now: float) -> RenderableType:
+    table = plain_table("When", "What", "Happened", "State", "Because")
+    for event in history:
+        what = f"{event.thing} {event.thing_id}" if event.thing in ("job", "delivery") else event.thing
+        after = Text.assemble(f"{event.before} → " if event.before else "", state(event.after)) if event.after else ""
+        if event.before == event.after:
+            after = ""
+        table.add_row(clock_time(event.at, now), what, event.event.replace("_", " "), after, event.because)
+    return table
+
+
+def quarantine(site: Site, ledger: Ledger) -> RenderableType:
+    """What was received and set aside."""
+    records = ledger.quarantined()
+    if not records:
+        return Text("Nothing lies in quarantine.")
+    table = plain_table("When", "From", "Address", "File", "Because")
+    now = ledger.now()
+    for record in records:
+        path = str(Path(site.spool.path, record.path))
+        table.add_row(clock_time(record.at, now), record.calling, record.address, path, record.because)
+    return table
+
+
+def as_values(story: Story, *, patient: bool) -> dict[str, object]:
+    """The same for programs. The patient's name and id are in it only where `patient`."""
+    values = asdict(story)
+    if not patient:
+        for key in _PRIVATE:
+            values["study"].pop(key)
+        for series in values["series"]:
+            series["headers"] = {
+                key: text for key, text in series["headers"].items() if not key.startswith(("Patient", "OtherPatient"))
+            }
+    return values
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return dict(value)
+    return str(getattr(value, "value", value))

@@ -1,0 +1,187 @@
+"""How the site stands: alarms, counts, queues, and the latest studies. A view on the ledger, and nothing else."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from console.alarms import Alarm, Disk, alarms
+from console.settings import Site
+from console.tables import clock_time, duration, plain_table, state
+from console.why import why
+from ledger.delivery import DeliveryRecord, DeliveryState
+from ledger.identifiers import JobId
+from ledger.job import JobState
+from ledger.overview import Counts
+from ledger.store.ledger import Ledger
+from ledger.study import StudyRecord
+
+_LOOK_S = 1.0
+_ALARMS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine:
+    """A study with where it stands, in one sentence."""
+
+    study: StudyRecord
+    jobs: tuple[JobId, ...]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything that `wetread status` shows, read at one moment."""
+
+    at: float
+    counts: Counts
+    alarms: tuple[Alarm, ...]
+    studies: tuple[StudyLine, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether no alarm is urgent."""
+        return not any(alarm.urgent for alarm in self.alarms)
+
+
+def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
+    """Read it from the ledger and the spool's disk."""
+    now = ledger.now()
+    counts = ledger.counts()
+    parked = ledger.jobs(states=[JobState.PARKED], limit=_ALARMS_SHOWN)
+    troubled = ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.PARKED], limit=500)
+    lines = []
+    for study in ledger.studies(limit=limit):
+        jobs = ledger.jobs_of(study.id)
+        deliveries: dict[JobId, list[DeliveryRecord]] = {job.id: ledger.deliveries_of(job.id) for job in jobs}
+        sentence = why(study, ledger.routing_notes(study.id), jobs, deliveries)
+        lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
+    found = alarms(counts, _disk(site), site.spool, parked, troubled, now)
+    return Standing(now, counts, tuple(found), tuple(lines))
+
+
+def print_status(site: Site, ledger: Ledger, console: Console, *, as_json: bool, limit: int, patient: bool) -> bool:
+    """Print it once; whether all is well."""
+    standing = read_standing(site, ledger, limit)
+    if as_json:
+        console.print_json(json.dumps(as_values(standing, patient=patient)))
+    else:
+        console.print(page(site, standing, patient=patient))
+    return standing.well
+
+
+def watch(site: Site, ledger: Ledger, console: Console, *, limit: int, patient: bool) -> None:
+    """Show it until Ctrl-C."""
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            live.update(page(site, read_standing(site, ledger, limit), patient=patient), refresh=True)
+            time.sleep(_LOOK_S)
+
+
+def page(site: Site, standing: Standing, *, patient: bool) -> RenderableType:
+    """The whole page for a terminal."""
+    title = Text.assemble((f"  {site.site.name}", "bold"), (f"   {time.strftime('%Y-%m-%d %H:%M:%S %Z')}", "dim"))
+    return Group(Text(), title, Text(), _alarms(standing), _counts(standing.counts), _studies(standing, patient))
+
+
+def _alarms(standing: Standing) -> RenderableType:
+    if not standing.alarms:
+        return Text("  ✔ nothing needs attention\n", "green")
+    lines = [
+        Text.assemble(("  ● ", "bold red" if alarm.urgent else "yellow"), alarm.words)
+        for alarm in standing.alarms[:_ALARMS_SHOWN]
+    ]
+    more = len(standing.alarms) - _ALARMS_SHOWN
+    return Group(*lines, *([Text(f"    and {more} more", "dim")] if more > 0 else []), Text())
+
+
+def _counts(counts: Counts) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    rows: list[tuple[str, Mapping[str, int], str]] = [
+        ("Studies", {str(key): n for key, n in counts.studies.items()}, f"{counts.instances} instances held"),
+        ("Jobs", {str(key): n for key, n in counts.jobs.items()}, _age("oldest waits", counts.oldest_queued_s)),
+        ("Deliveries", {str(key): n for key, n in counts.deliveries.items()}, _age("oldest waits", counts.oldest_waiting_s)),
+    ]
+    for name, by_state, note in rows:
+        line = Text("   ").join(
+            Text.assemble((str(number), "bold"), " ", state(key)) if number else Text(f"0 {key}", "dim")
+            for key, number in by_state.items()
+        )
+        table.add_row(Text(name, "bold"), Text.assemble(line, ("   " + note if note else "", "dim")))
+    return Padding(table, (0, 0, 1, 2))
+
+
+def _studies(standing: Standing, patient: bool) -> RenderableType:
+    if not standing.studies:
+        return Text("  No study has arrived yet.\n", "dim")
+    table = plain_table("Last image", "Study", "From", "Images", "State", "Jobs", "Where it stands")
+    if patient:
+        table.add_column("Patient")
+    for line in standing.studies:
+        study = line.study
+        cells = [
+            clock_time(study.last_arrival_at, standing.at),
+            study.accession_number or f"…{str(study.study)[-10:]}",
+            str(study.calling),
+            str(study.instances),
+            state(study.state),
+            " ".join(str(job) for job in line.jobs),
+            line.where,
+        ]
+        table.add_row(*cells, *([study.patient_name] if patient else []))
+    return Padding(table, (0, 0, 1, 2))
+
+
+def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
+    """The same for programs. Patient names are in it only where `patient`."""
+    return {
+        "at": standing.at,
+        "well": standing.well,
+        "alarms": [asdict(alarm) for alarm in standing.alarms],
+        "counts": {
+            "studies": {str(key): number for key, number in standing.counts.studies.items()},
+            "jobs": {str(key): number for key, number in standing.counts.jobs.items()},
+            "deliveries": {str(key): number for key, number in standing.counts.deliveries.items()},
+            "instances": standing.counts.instances,
+            "quarantined": standing.counts.quarantined,
+            "unpublished": standing.counts.unpublished,
+            "oldest_queued_s": standing.counts.oldest_queued_s,
+            "oldest_waiting_s": standing.counts.oldest_waiting_s,
+        },
+        "studies": [
+            {
+                "study": str(line.study.study),
+                "accession_number": line.study.accession_number,
+                "state": str(line.study.state),
+                "instances": line.study.instances,
+                "series": line.study.series,
+                "calling": str(line.study.calling),
+                "last_arrival_at": line.study.last_arrival_at,
+                "closed_because": line.study.closed_because,
+                "jobs": list(line.jobs),
+                "where": line.where,
+                **({"patient_name": line.study.patient_name} if patient else {}),
+            }
+            for line in standing.studies
+        ],
+    }
+
+
+def _age(words: str, seconds: float | None) -> str:
+    return "" if seconds is None else f"{words} {duration(seconds)}"
+
+
+def _disk(site: Site) -> Disk | None:
+    try:
+        found = os.statvfs(site.spool.path)
+    except OSError:  # On another host: its node looks after it.
+        return None
+    return Disk(total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)

@@ -1,0 +1,109 @@
+"""How values, times and sizes look in a terminal: one look for every command."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+# UCUM is for machines; these are for readers.
+_UNITS = {"[hnsf'U]": "HU", "ml": "mL", "mL": "mL", "cm3": "mL", "1": ""}
+
+#: State → colour, for studies, jobs and deliveries alike.
+STATE_STYLES = {
+    "open": "cyan",
+    "queued": "cyan",
+    "waiting": "cyan",
+    "running": "bold cyan",
+    "sending": "bold cyan",
+    "sent": "green",
+    "closed": "default",
+    "done": "green",
+    "committed": "green",
+    "parked": "bold red",
+    "cancelled": "dim",
+    "purged": "dim",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One measured value: of what, which quantity, how much, in which UCUM unit."""
+
+    about: str
+    name: str
+    value: float
+    unit: str
+    code: str = ""  #: code value of the quantity, where the name is for people only
+
+
+def state(name: str) -> Text:
+    """A state in its colour."""
+    return Text(name, style=STATE_STYLES.get(name, "default"))
+
+
+def plain_table(*columns: str) -> Table:
+    """A table with a rule under its heading and nothing else."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def findings_table(values: Sequence[Value]) -> Table:
+    """One row for each quantity, one column for each thing that was measured."""
+    abouts = list(dict.fromkeys(value.about for value in values))
+    table = Table(box=box.ROUNDED, header_style="bold cyan", border_style="dim")
+    table.add_column("", style="bold")
+    for about in abouts:
+        table.add_column(about, justify="right")
+    for name, unit in dict.fromkeys((value.name, value.unit) for value in values):
+        cells = {value.about: value.value for value in values if (value.name, value.unit) == (name, unit)}
+        table.add_row(name, *(quantity(cells[about], unit) if about in cells else "" for about in abouts))
+    return table
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value as a radiologist writes it."""
+    shown = _UNITS.get(unit, unit)
+    decimals = 0 if abs(value) >= 100 else 1
+    return f"{value:,.{decimals}f} {shown}".rstrip().replace(",", " ")
+
+
+def local_time(at: float | None) -> str:
+    """Date, time and zone of the place where the command runs."""
+    if at is None:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def clock_time(at: float | None, now: float) -> str:
+    """Only as much of the date as is needed beside `now`."""
+    if at is None:
+        return ""
+    today = time.strftime("%Y-%m-%d", time.localtime(now)) == time.strftime("%Y-%m-%d", time.localtime(at))
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `42 s`, `3 min`, `5 h`, `3 d`."""
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.1f} {unit}" if seconds < 10 else f"{seconds / divisor:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def size(count: float) -> str:
+    """Bytes, with binary prefixes."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def listed(words: Iterable[str], nothing: str = "none") -> str:
+    """`a, b`, or a word for nothing."""
+    return ", ".join(words) or nothing

@@ -1,0 +1,85 @@
+"""
+"Why is there no result?" in one sentence: pure, from what the ledger holds about one study.
+
+The first thing that is in the way is the answer; everything behind it only follows from it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ledger.delivery import DeliveryRecord, DeliveryState
+from ledger.identifiers import JobId
+from ledger.job import JobRecord, JobState, Outcome
+from ledger.study import RoutingNote, StudyRecord, StudyState
+
+
+def why(
+    study: StudyRecord,
+    notes: Sequence[RoutingNote],
+    jobs: Sequence[JobRecord],
+    deliveries: Mapping[JobId, Sequence[DeliveryRecord]],
+) -> str:
+    """One sentence about where the study stands. `jobs` oldest first; those that were overtaken do not count."""
+    overtaken = {job.supersedes for job in jobs}
+    current = [job for job in jobs if job.id not in overtaken]
+    if study.state is StudyState.OPEN:
+        return "No result yet: the study is still open, more images may come."
+    if not current:
+        return _nothing_was_asked(study, notes)
+    for state in (JobState.PARKED, JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED):
+        if job := next((job for job in current if job.state is state), None):
+            return _about_job(job)
+    return " ".join(_about_done(job, deliveries.get(job.id, ())) for job in current)
+
+
+def _nothing_was_asked(study: StudyRecord, notes: Sequence[RoutingNote]) -> str:
+    reasons = list(dict.fromkeys(note.because for note in notes if not note.taken))
+    if not reasons:
+        return f"No result: no rule took any of its {study.series} series."
+    shown = "; ".join(reasons[:3]) + ("; …" if len(reasons) > 3 else "")
+    return f"No result: no rule took any of its {study.series} series ({shown})."
+
+
+def _about_job(job: JobRecord) -> str:
+    because = f": {job.because.rstrip('.')}" if job.because else ""
+    match job.state:
+        case JobState.PARKED:
+            return f"No result: job {job.id} is parked after {_times(job.attempts)}{because}. `wetread retry {job.id}`."
+        case JobState.RUNNING:
+            return f"No result yet: job {job.id} ({job.model}) is running, attempt {job.attempts}."
+        case JobState.QUEUED if job.attempts:
+            return f"No result yet: job {job.id} waits for another attempt after {_times(job.attempts)}{because}."
+        case JobState.QUEUED:
+            return f"No result yet: job {job.id} ({job.model}) waits for a worker."
+        case _:
+            return f"No result: job {job.id} was cancelled{because}."
+
+
+def _about_done(job: JobRecord, deliveries: Sequence[DeliveryRecord]) -> str:
+    what = {
+        Outcome.FOUND: f"{job.model} has a result",
+        Outcome.NOTHING: f"{job.model} ran and found nothing",
+        Outcome.REFUSED: f"{job.model} did not analyse the images",
+        None: f"{job.model} is done",
+    }[job.outcome]
+    because = f" ({job.because.rstrip('.')})" if job.because and job.outcome is not Outcome.FOUND else ""
+    return f"{what}{because}{_about_deliveries(deliveries)}."
+
+
+def _about_deliveries(deliveries: Sequence[DeliveryRecord]) -> str:
+    if not deliveries:
+        return ", kept here: its rule names no destination"
+    for state, words in (
+        (DeliveryState.PARKED, "but {peer} refused it for good"),
+        (DeliveryState.CANCELLED, "but its delivery to {peer} was cancelled"),
+        (DeliveryState.WAITING, "not yet at {peer}"),
+        (DeliveryState.SENDING, "on its way to {peer}"),
+        (DeliveryState.SENT, "sent to {peer}, proof is awaited"),
+    ):
+        if one := next((one for one in deliveries if one.state is state), None):
+            because = f": {one.because.rstrip('.')}" if one.because else ""
+            return f", {words.format(peer=one.peer)}{because}"
+    return f", and {' and '.join(sorted({one.peer for one in deliveries}))} has it"
+
+
+def _times(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"

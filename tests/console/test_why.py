@@ -1,0 +1,95 @@
+"""Why is there no result? One sentence, whatever the state."""
+
+import pytest
+
+from console.why import why
+from ledger.delivery import DeliveryRecord, DeliveryState
+from ledger.identifiers import AETitle, DeliveryId, Digest, JobId, ResultId, SeriesId, StudyId, Uid
+from ledger.job import JobRecord, JobState, Outcome, Priority
+from ledger.result import ResultRecord, Role
+from ledger.study import RoutingNote, StudyRecord, StudyState
+
+
+def a_study(state: StudyState = StudyState.CLOSED) -> StudyRecord:
+    return StudyRecord(
+        id=StudyId(1), study=Uid("1.2"), state=state, generation=1, instances=60, series=2, first_arrival_at=0.0,
+        opened_at=0.0, last_arrival_at=1.0, closed_at=2.0, closed_because="complete", calling=AETitle("CT"),
+    )  # fmt: skip
+
+
+def a_job(state: JobState, number: int = 7, supersedes: int | None = None, **others: object) -> JobRecord:
+    values: dict[str, object] = {
+        "attempts": 1, "because": "", "outcome": Outcome.FOUND if state is JobState.DONE else None,
+    }  # fmt: skip
+    return JobRecord(
+        id=JobId(number), study_id=StudyId(1), study=Uid("1.2"), series=Uid("1.3"), rule="chest", model="lung_ct",
+        priority=Priority.ROUTINE, destinations=("archive",), state=state, epoch=1, created_at=0.0, started_at=None,
+        finished_at=None, next_attempt_at=0.0, lease_owner=None, lease_until=None, timings={},
+        supersedes=JobId(supersedes) if supersedes else None, **(values | others),
+    )  # fmt: skip
+
+
+def a_delivery(state: DeliveryState, because: str = "") -> DeliveryRecord:
+    result = ResultRecord(
+        id=ResultId(1), job_id=JobId(7), created_at=0.0, role=Role.REPORT, sop_class=Uid("1.4"), sop_instance=Uid("1.5"),
+        study=Uid("1.2"), series=Uid("1.6"), transfer_syntax=Uid("1.7"), digest=Digest("0" * 64), size=1, path="r",
+    )  # fmt: skip
+    return DeliveryRecord(
+        id=DeliveryId(1), job_id=JobId(7), peer="archive", state=state, attempts=1, next_attempt_at=0.0, status=None,
+        because=because, sent_at=None, committed_at=None, result=result,
+    )  # fmt: skip
+
+
+def test_an_open_study_may_still_grow() -> None:
+    assert "still open" in why(a_study(StudyState.OPEN), [], [], {})
+
+
+def test_what_no_rule_took_says_which_condition_failed() -> None:
+    notes = [
+        RoutingNote(series_id=SeriesId(1), rule="chest", taken=False, because="modality is MR, rule asks CT"),
+        RoutingNote(series_id=SeriesId(2), rule="chest", taken=False, because="12 images, rule asks at least 20"),
+    ]
+    told = why(a_study(), notes, [], {})
+    assert "modality is MR, rule asks CT; 12 images" in told
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (a_job(JobState.QUEUED, attempts=0), "job 7 (lung_ct) waits for a worker"),
+        (a_job(JobState.QUEUED, attempts=2, because="the child died"), "after 2 attempts: the child died"),
+        (a_job(JobState.RUNNING), "is running, attempt 1"),
+        (a_job(JobState.PARKED, attempts=3, because="it crashed."), "parked after 3 attempts: it crashed. `wetread retry 7`"),
+        (a_job(JobState.CANCELLED, because="asked for"), "was cancelled: asked for"),
+    ],
+)
+def test_the_job_that_is_in_the_way_is_named(job: JobRecord, words: str) -> None:
+    assert words in why(a_study(), [], [job], {})
+
+
+@pytest.mark.parametrize(
+    ("delivery", "words"),
+    [
+        (a_delivery(DeliveryState.WAITING, "nobody listens"), "not yet at archive: nobody listens"),
+        (a_delivery(DeliveryState.PARKED, "0xA900"), "but archive refused it for good: 0xA900"),
+        (a_delivery(DeliveryState.SENT), "proof is awaited"),
+        (a_delivery(DeliveryState.COMMITTED), "and archive has it"),
+    ],
+)
+def test_a_result_says_where_it_is(delivery: DeliveryRecord, words: str) -> None:
+    job = a_job(JobState.DONE)
+    assert words in why(a_study(), [], [job], {job.id: [delivery]})
+
+
+def test_a_shadow_run_has_a_result_that_stays() -> None:
+    assert "its rule names no destination" in why(a_study(), [], [a_job(JobState.DONE)], {})
+
+
+def test_a_refusal_gives_its_reason() -> None:
+    job = a_job(JobState.DONE, outcome=Outcome.REFUSED, because="the lungs are cut off")
+    assert "did not analyse the images (the lungs are cut off)" in why(a_study(), [], [job], {})
+
+
+def test_a_job_that_was_overtaken_does_not_count() -> None:
+    jobs = [a_job(JobState.CANCELLED, 7), a_job(JobState.RUNNING, 8, supersedes=7)]
+    assert "job 8" in why(a_study(), [], jobs, {})
