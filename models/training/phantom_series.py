@@ -90,7 +90,7 @@ def _series_header(
     header.SeriesDescription = "Chest phantom"
     header.BodyPartExamined = "CHEST"
     header.PatientPosition = phantom.position
-    header.Manufacturer = "Wetread"
+    header.Manufacturer = "Wetread phantoms"  # "Wetread" alone is what our results say: those are never an input.
     header.ManufacturerModelName = "Chest phantom"
     header.DeviceSerialNumber = "1"
     header.SoftwareVersions = "1"
