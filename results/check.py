@@ -24,7 +24,7 @@ __all__ = ["CheckFailed", "check_results"]
 def check_results(
     findings: Findings, source: Source, run: Run, *, report: Path, segmentation: Path | None
 ) -> None:
-    """Raise `CheckFailed` unless the files `report` and `segmentation` are what `findings` of `source` should be."""
+    """Raise `CheckFailed` unless the files `report` and `segmentation` say what `findings` of `source` say."""
     expect(
         not _anything(findings) or segmentation is not None,
         "the model drew something, but there is no segmentation",

@@ -1,4 +1,4 @@
-"""Does the report on disk give the model's numbers, of the segments on disk, about the images that it names?"""
+"""Does the report on disk give the model's numbers, about the segments and images that it names?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -145,7 +145,7 @@ def _check_place(group: Dataset, found: Found, source: Source) -> None:
     points = [float(v) for v in shape.GraphicData]
     closed = shape.GraphicType == "POLYLINE" and len(points) == 10 and points[:2] == points[-2:]
     columns, rows = points[::2], points[1::2]
-    inside = 0 <= min(points) and max(columns) <= source.first.Columns and max(rows) <= source.first.Rows
+    inside = min(points) >= 0 and max(columns) <= source.first.Columns and max(rows) <= source.first.Rows
     label = found.segment.label
     expect(closed and inside, f"{_WHAT}: the box of {label!r} is no closed box inside the image")
     image = shape.ContentSequence[0].ReferencedSOPSequence[0]
@@ -174,7 +174,7 @@ def _check_volume(segment: Segment, said: Numbers, volume_mm3: float) -> None:
             mm3 = value * codes.VOLUME_UNITS_MM3.get(unit, float("nan"))
             expect(
                 near([mm3], [volume_mm3], 1e-3 * volume_mm3),
-                f"{_WHAT}: the volume of {segment.label!r} is {value} {unit}, its voxels are {volume_mm3:.1f} mm3",
+                f"{_WHAT}: the volume of {segment.label!r} is {value} {unit}, its voxels {volume_mm3:.1f} mm3",
             )
 
 

@@ -29,18 +29,18 @@ LEFT = Concept("7771000", "SCT", "Left")
 VOLUME = Concept("118565006", "SCT", "Volume")
 ATTENUATION = Concept("112031", "DCM", "Attenuation Coefficient")
 # Densitometry of emphysema: PS3.16 has no code for either (Shaker 2003; Parr 2006).
-LAA_950 = Concept("LAA950", PRIVATE_SCHEME, "Low attenuation area below -950 HU")
+LAA_950 = Concept("LAA950", PRIVATE_SCHEME, "Low attenuation area at or below -950 HU")
 PERC15 = Concept("PERC15", PRIVATE_SCHEME, "15th percentile of attenuation")
 
 # How a quantity was derived (CID 7464)
 MEAN = Concept("373098007", "SCT", "Mean")
 
 # Units (UCUM)
-MILLILITRE = Concept("mL", "UCUM", "mL")
-CUBIC_MILLIMETRE = Concept("mm3", "UCUM", "mm3")
+MILLILITRE = Concept("ml", "UCUM", "milliliter")
+CUBIC_MILLIMETRE = Concept("mm3", "UCUM", "cubic millimeter")
 HOUNSFIELD_UNIT = Concept("[hnsf'U]", "UCUM", "Hounsfield unit")
-PERCENT = Concept("%", "UCUM", "%")
-MILLIMETRE = Concept("mm", "UCUM", "mm")
+PERCENT = Concept("%", "UCUM", "percent")
+MILLIMETRE = Concept("mm", "UCUM", "millimeter")
 
 #: One unit of volume in mm³, by its UCUM code: what `results.check` needs to compare a volume with its
 #: voxels.

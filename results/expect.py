@@ -15,7 +15,7 @@ from results.write import IMPLEMENTATION_CLASS_UID
 
 
 class CheckFailed(ModelError):
-    """A written result does not say what the model said, or is not about the images that it names: it stays here."""
+    """A written result does not say what the model said, or is about other images: it stays here."""
 
 
 def expect(true: bool, otherwise: str | Callable[[], str]) -> None:

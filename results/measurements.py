@@ -115,7 +115,7 @@ def encode(measurement: Measurement) -> hd.sr.Measurement:
 
 
 def key_slice(label_map: NDArray[np.uint8], drawn: Sequence[Drawn]) -> tuple[int, tuple[int, int, int, int]]:
-    """The slice that holds most of the segments, and their box on it: (left, top, right, bottom) in pixels."""
+    """The slice that holds most of the segments, and their box: (left, top, right, bottom) in pixels."""
     numbers = [item.segment.number for item in drawn]
     start, stop = min(item.box[0].start for item in drawn), max(item.box[0].stop for item in drawn)
     sizes = np.zeros(stop - start, dtype=np.int64)
@@ -154,7 +154,7 @@ def _tracking(run: Run, segment: Segment) -> hd.sr.TrackingIdentifier:
 
 
 def _sites(segment: Segment) -> list[hd.sr.FindingSite] | None:
-    """Where the finding is. Only anatomy is its own site; of a lesion the findings do not say where it sits."""
+    """Where the finding is. Only anatomy is its own site; of a lesion the findings do not say it."""
     if segment.category.value != codes.ANATOMICAL_STRUCTURE.value:
         return None
     laterality = codes.coded(segment.laterality) if segment.laterality else None

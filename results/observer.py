@@ -96,7 +96,10 @@ def observation_context(provenance: Provenance) -> hd.sr.ObservationContext:
 
 
 def algorithm(provenance: Provenance) -> hd.sr.AlgorithmIdentification:
-    """The algorithm of a measurement group (TID 4019). Its parameters would bury the values: see Contributing Equipment."""
+    """The algorithm of a measurement group (TID 4019).
+
+    Its parameters would bury the values; they are in Contributing Equipment.
+    """
     return hd.sr.AlgorithmIdentification(
         name=algorithm_name(provenance), version=algorithm_version(provenance)
     )

@@ -47,7 +47,10 @@ _OUTCOMES = {
 
 
 def build_report(findings: Findings, source: Source, run: Run, segmentation: Dataset | None) -> Dataset:
-    """The report, without file meta information. `segmentation` is what `build_segmentation` made of the findings."""
+    """The report, without file meta information.
+
+    `segmentation` is what `build_segmentation` made of the same findings.
+    """
     dataset = result_headers(
         source,
         run,
@@ -124,7 +127,7 @@ def _evaluations(findings: Findings, drawn: Sequence[Drawn]) -> hd.sr.ContainerC
 
 
 def comments(findings: Findings, absent: Sequence[str] = ()) -> list[str]:
-    """Every sentence that a reader must see, in order: the warning, the reason, what is missing, the cautions."""
+    """Every sentence that a reader must see: the warning, the reason, what is missing, the cautions."""
     texts = [DISCLAIMER, findings.because, *(f"Not found: {label}." for label in absent)]
     texts += [f"Caution: {caution}" for caution in findings.cautions]
     return [plain(text, 1024) for text in texts if text]

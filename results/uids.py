@@ -16,7 +16,7 @@ _NAMESPACE = "wetread result 1"
 
 
 def derived_uid(run: Run, role: str, level: str) -> Uid:
-    """The UID that `run` gives to its `role` ("segmentation") at `level` ("series", "instance", "tracking" …).
+    """The UID that `run` gives to its `role` ("segmentation") at `level` ("series", "instance" …).
 
     2.25 and an integer of 128 bits (PS3.5 §B.2), of which RFC 9562 fixes six: it is a UUID of version 8.
     Neither the run's time nor the version of Wetread is part of it: a rerun replaces, it does not double.

@@ -43,7 +43,7 @@ _ENDINGS = {
 
 
 def plain(text: str, longest: int | None = None) -> str:
-    """`text` in printable ASCII, at most `longest` characters; what cannot be spelled becomes a question mark."""
+    """`text` in printable ASCII, at most `longest` characters; the unspellable becomes a question mark."""
     text = unicodedata.normalize("NFKD", text.translate(_SPELLED))
     text = "".join(c for c in text if not unicodedata.combining(c)).encode("ascii", "replace").decode()
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,149 @@
+"""A result is filed with its images: patient, study and character set are theirs, byte for byte after decoding."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from results.headers import COPIED, PRESENT_EVEN_IF_EMPTY
+from results.words import DISCLAIMER, long_string, plain
+from results.write import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from tests.results.made import Made, make
+from tests.results.series import KINDS, a_run, not_analysed, source, with_pixels
+
+NAMES = {
+    "Latin-1": ("ISO_IR 100", "Müller^Jürgen"),
+    "Unicode": ("ISO_IR 192", "Ôçéañ^Ünïcode=王^小东"),
+    "Chinese GB18030": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "Japanese half-width": (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
+    "Korean": (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+    "Arabic": ("ISO_IR 127", "قباني^لنزار"),
+    "Greek": ("ISO_IR 126", "Διονυσιος"),
+    "Russian": ("ISO_IR 144", "Люкceмбypг"),
+    "no character set": ("", "Plain^Name"),
+}
+
+
+def _reread(made: Made, folder: Path) -> Dataset:
+    """The source as an archive has it: written and read again."""
+    import pydicom
+
+    path = folder / "source.dcm"
+    with_pixels(made.source.first).save_as(path, enforce_file_format=True)
+    return pydicom.dcmread(path)
+
+
+@pytest.mark.parametrize("charset", NAMES)
+def test_03_names_survive_in_every_character_set(charset: str, tmp_path: Path) -> None:
+    encoding, name = NAMES[charset]
+    of = source(charset=encoding, name=name, ReferringPhysicianName=name)
+    made = make(tmp_path, of=of)
+    original = _reread(made, tmp_path)
+    for dataset in (made.seg, made.sr):
+        assert str(dataset.PatientName) == str(original.PatientName) == name
+        assert str(dataset.ReferringPhysicianName) == name
+        assert dataset.get("SpecificCharacterSet") == original.get("SpecificCharacterSet")
+        raw, theirs = dataset["PatientName"].value, original["PatientName"].value
+        assert raw.original_string == theirs.original_string
+    made.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_01_patient_and_study_are_those_of_the_images(kind: str, tmp_path: Path) -> None:
+    made = make(tmp_path, kind)
+    for dataset in (made.seg, made.sr):
+        for keyword in (*PRESENT_EVEN_IF_EMPTY, *COPIED):
+            assert dataset.get(keyword) == made.source.first.get(keyword), keyword
+        assert dataset.PatientID == "MRN-0815"
+        assert dataset.IssuerOfPatientID == "Hospital A"
+        assert dataset.AccessionNumber == "ACC-1"
+        assert dataset.StudyTime == "101112"
+
+
+def test_01_what_the_images_lack_is_present_and_empty(tmp_path: Path) -> None:
+    made = make(tmp_path, of=source(**dict.fromkeys(PRESENT_EVEN_IF_EMPTY)))
+    for dataset in (made.seg, made.sr):
+        for keyword in PRESENT_EVEN_IF_EMPTY:
+            assert keyword in dataset
+            assert not dataset.get(keyword)
+    made.check()
+
+
+def test_01_wrong_values_are_repeated_and_not_corrected(tmp_path: Path) -> None:
+    made = make(tmp_path, of=source(PatientSex="X", PatientBirthDate="18000101"))
+    assert made.sr.PatientSex == "X"
+    assert made.seg.PatientBirthDate == "18000101"
+    made.check()
+
+
+def test_07_each_result_is_alone_in_a_series_of_its_own(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    assert made.seg.SeriesInstanceUID != made.sr.SeriesInstanceUID
+    assert (made.seg.Modality, made.sr.Modality) == ("SEG", "SR")
+    assert (made.seg.SeriesNumber, made.sr.SeriesNumber) == (9101, 9102)
+    assert made.seg.SeriesDescription == "AI lung_ct 1.0.0 segmentation (not verified)"
+    assert made.sr.SeriesDescription == "AI lung_ct 1.0.0 report (not verified)"
+    assert (made.seg.InstanceNumber, made.sr.InstanceNumber) == (1, 1)
+
+
+def test_07_a_refusal_can_be_seen_in_the_list_of_series(tmp_path: Path) -> None:
+    made = make(tmp_path, said=not_analysed())
+    assert made.sr.SeriesDescription == "AI lung_ct 1.0.0 report (NOT ANALYSED)"
+
+
+def test_08_body_part_is_copied_and_an_unpaired_part_has_no_side(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    for dataset in (made.seg, made.sr):
+        assert dataset.BodyPartExamined == "CHEST"
+        assert "Laterality" not in dataset
+
+
+def test_10_the_file_says_which_implementation_wrote_it(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    for dataset in (made.seg, made.sr):
+        assert dataset.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+        assert dataset.file_meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
+        assert dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+        assert len(IMPLEMENTATION_VERSION_NAME) <= 16
+
+
+def test_times_are_the_runs_own_on_the_clock_of_the_study(tmp_path: Path) -> None:
+    of = source(TimezoneOffsetFromUTC="-0530")
+    made = make(tmp_path, of=of, run=a_run(of, at=datetime(2026, 1, 2, 3, 0, tzinfo=UTC)))
+    for dataset in (made.seg, made.sr):
+        assert (dataset.ContentDate, dataset.ContentTime) == ("20260101", "213000.000000")
+        assert dataset.ContributingEquipmentSequence[-1].ContributionDateTime == "20260102030000.000000+0000"
+
+
+def test_times_are_told_in_the_zone_of_the_run_where_the_study_has_none(tmp_path: Path) -> None:
+    of = source()
+    at = datetime(2026, 1, 2, 3, 0, tzinfo=timezone(timedelta(hours=1)))
+    assert make(tmp_path, of=of, run=a_run(of, at=at)).sr.ContentTime == "030000.000000"
+
+
+def test_every_result_says_that_it_is_not_for_diagnosis(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    assert made.seg.ContentDescription == DISCLAIMER
+    assert made.sr.CompletionFlagDescription == DISCLAIMER
+    for dataset in (made.seg, made.sr):
+        assert "not for diagnosis" in dataset.ContributingEquipmentSequence[-1].ContributionDescription
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("slices ≤ 3 mm × 2 – “thin”", 'slices <= 3 mm x 2 - "thin"'),
+        ("Größe é", "Groe e".replace("Groe", "Gro?e")),
+        ("two\nlines\tand\0nothing", "two lines and nothing"),
+    ],
+)
+def test_our_own_words_are_ascii_so_that_every_character_set_has_them(said: str, read: str) -> None:
+    assert plain(said) == read
+
+
+def test_a_long_label_is_cut_to_what_lo_holds() -> None:
+    cut = long_string("a\\b" + "x" * 80)
+    assert len(cut) == 64
+    assert "\\" not in cut

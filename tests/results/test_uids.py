@@ -1,0 +1,99 @@
+"""Doing it twice is doing it once: the same run gives the same files, another run gives other instances."""
+
+import os
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.identifiers import Digest, Uid
+from results.uids import derived_uid
+from tests.peers.programs import interpreter
+from tests.results.made import make
+from tests.results.series import a_run, source
+
+_BUILD = """
+import sys, time
+from pathlib import Path
+from tests.results.made import make
+from tests.results.series import KINDS
+for name in ("oblique CT", "enhanced MR"):
+    make(Path(sys.argv[1]) / name.replace(" ", "-"), name)
+"""
+
+
+def _build_elsewhere(folder: Path, **environment: str) -> dict[str, bytes]:
+    root = Path(__file__).resolve().parents[2]
+    env = os.environ | environment | {"PYTHONPATH": str(root)}
+    subprocess.run([interpreter(), "-c", _BUILD, str(folder)], check=True, cwd=root, env=env, timeout=60)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.dcm"))}
+
+
+def test_05_a_retry_in_another_process_at_another_time_makes_the_same_bytes(tmp_path: Path) -> None:
+    first = _build_elsewhere(tmp_path / "a", PYTHONHASHSEED="1", TZ="Asia/Tokyo")
+    second = _build_elsewhere(tmp_path / "b", PYTHONHASHSEED="2", TZ="America/Lima")
+    assert len(first) == 4
+    assert first == second
+
+
+def test_05_the_order_in_which_images_arrived_does_not_matter() -> None:
+    run = a_run(source())
+    assert derived_uid(run, "report", "instance") == derived_uid(
+        replace(run, inputs=run.inputs[::-1]), "report", "instance"
+    )
+
+
+def test_05_a_rerun_later_replaces_and_does_not_double() -> None:
+    run = a_run(source())
+    later = replace(run, at=datetime(2027, 5, 5, tzinfo=UTC), software_version="9.9.9")
+    assert derived_uid(run, "report", "series") == derived_uid(later, "report", "series")
+
+
+def test_06_another_version_setting_weight_code_or_input_makes_other_uids() -> None:
+    of = source()
+    run = a_run(of)
+    others = [
+        run,
+        a_run(of, version="1.0.1"),
+        a_run(of, settings={"erode": 3}),
+        replace(run, provenance=replace(run.provenance, weights_digest=Digest("cd" * 32))),
+        replace(run, provenance=replace(run.provenance, code_digest=Digest("cd" * 32))),
+        replace(run, provenance=replace(run.provenance, name="other")),
+        replace(run, inputs=run.inputs[:-1]),
+    ]
+    uids = {derived_uid(r, role, level) for r in others for role in ("report", "segmentation") for level in ("series", "instance")}
+    assert len(uids) == len(others) * 4
+
+
+@given(role=st.text(max_size=20), level=st.text(max_size=20))
+def test_04_every_derived_uid_is_a_uid_under_2_25(role: str, level: str) -> None:
+    uid = derived_uid(_RUN, role, level)
+    assert Uid.parse(str(uid)) == uid
+    assert str(uid).startswith("2.25.")
+    assert int(str(uid)[5:]) < 1 << 128
+
+
+_RUN = a_run(source())
+
+
+def test_04_results_have_new_uids_and_stay_in_their_study(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    taken = {str(image.SOPInstanceUID) for image in made.source.datasets} | {str(made.source.first.SeriesInstanceUID)}
+    new = [str(d[k].value) for d in (made.seg, made.sr) for k in ("SOPInstanceUID", "SeriesInstanceUID")]
+    assert len(set(new)) == 4
+    assert not taken & set(new)
+    assert {made.seg.StudyInstanceUID, made.sr.StudyInstanceUID} == {made.source.first.StudyInstanceUID}
+
+
+@pytest.mark.parametrize("role", ["segmentation", "report"])
+def test_a_uid_does_not_change_between_releases(role: str) -> None:
+    # An archive that was sent these keeps one copy after an upgrade: changing the rule is a breaking change.
+    expected = {
+        "segmentation": "2.25.6580741326500281812239756925834707605",
+        "report": "2.25.230504305137164287263294948042344127854",
+    }
+    assert str(derived_uid(_RUN, role, "instance")) == expected[role]
