@@ -26,11 +26,12 @@ class StudyFacts:
     last_arrival_s: float
     open_associations: int  #: still open, and have sent at least one instance of this study
     instances: int  #: received so far, in all
+    listening_since_s: float = float("-inf")  #: before that nothing could arrive, so silence meant nothing
 
     @property
     def quiet_s(self) -> float:
-        """For how long nothing has arrived. Never negative, even when the clock was set back."""
-        return max(0.0, self.now_s - self.last_arrival_s)
+        """For how long we listened and nothing came. Never negative, even when the clock is set back."""
+        return max(0.0, self.now_s - max(self.last_arrival_s, self.listening_since_s))
 
     @property
     def waited_s(self) -> float:
@@ -50,7 +51,9 @@ class Verdict:
 Witness = Callable[[StudyFacts, ClosingSettings], Verdict]
 
 
-def facts_of(study: StudyRecord, *, now_s: float, open_associations: int) -> StudyFacts:
+def facts_of(
+    study: StudyRecord, *, now_s: float, open_associations: int, listening_since_s: float
+) -> StudyFacts:
     """The facts of a study as the ledger knows it."""
     return StudyFacts(
         now_s=now_s,
@@ -59,6 +62,7 @@ def facts_of(study: StudyRecord, *, now_s: float, open_associations: int) -> Stu
         last_arrival_s=study.last_arrival_at,
         open_associations=open_associations,
         instances=study.instances,
+        listening_since_s=listening_since_s,
     )
 
 

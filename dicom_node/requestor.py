@@ -42,7 +42,7 @@ _MAXIMUM_LENGTH = 65_536  # of a P-DATA-TF that we take; answers are a few hundr
 _ASSOCIATE_BYTES_MAX = 65_536  # 128 contexts answered with long UIDs are 12 KiB
 _ANSWER_BYTES_MAX = 1 << 20  # of one command with its identifier
 _FRAGMENT_BYTES_MAX = 131_072  # where the peer sets no limit: a compromise of memory and system calls
-_RELEASE_S = 5.0  # A peer that has answered but does not release is not waited for.
+_RELEASE_S = 2.0  # A peer that has answered everything but does not release is not waited for.
 
 #: (source, reason) of an A-ASSOCIATE-RJ → words (PS3.8 §9.3.4)
 REJECTIONS: dict[tuple[int, int], str] = {
@@ -159,7 +159,7 @@ class RequestedAssociation:
     def release(self) -> None:
         """End it in order, or not: what was answered before stands either way."""
         with suppress(PeerError):
-            self._wire.deadline = Deadline(_RELEASE_S)
+            self._wire.deadline = Deadline(min(_RELEASE_S, self._deadline.left("releasing it")))
             self._wire.send(RELEASE_REQUEST)
             while True:
                 kind, _ = self._wire.receive(_MAXIMUM_LENGTH, "releasing the association")

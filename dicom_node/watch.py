@@ -28,6 +28,9 @@ from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 
 log = structlog.get_logger()
 
+_ROUNDS_OF_REST = (
+    20  # of a study that could not be judged: it is tried again, but not written about twice a second
+)
 _EVERY_S = 0.5  # A reader does not notice half a second; the ledger does not notice two questions a second.
 
 
@@ -60,6 +63,7 @@ class Watch:
         self._every_s = every_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._resting_until_s: dict[StudyId, float] = {}
         self._tidied_at = float("-inf")  # monotonic
         self._listening_since_s: float | None = None  # by the ledger's clock: known from the first round on
 
@@ -74,14 +78,21 @@ class Watch:
             self._thread.join(within_s)
 
     def look(self) -> list[Uid]:
-        """One round: the studies that it closed. Raises `SiteError` where the ledger cannot be used."""
+        """One round: the studies that it closed.
+
+        Raises `SiteError` where the ledger cannot be used. A study that cannot be judged does not hold up the
+        others: what went wrong with it is raised after the round, and it rests for some rounds.
+        """
         now_s = self._ledger.now()
         if self._listening_since_s is None:
             self._listening_since_s = now_s
         closed = []
+        stumbled: Exception | None = None
         for study in self._ledger.open_studies():
             if self._stopping.is_set():
                 break
+            if now_s < self._resting_until_s.get(study.id, now_s):
+                continue
             facts = closing.facts_of(
                 study,
                 now_s=now_s,
@@ -89,8 +100,19 @@ class Watch:
                 listening_since_s=self._listening_since_s,
             )
             judged = verdict(facts, self._patience)
-            if judged.closed and self._close(study, judged):
-                closed.append(study.study)
+            if not judged.closed:
+                continue
+            try:
+                if self._close(study, judged):
+                    closed.append(study.study)
+                    self._resting_until_s.pop(study.id, None)
+            except SiteError:
+                raise
+            except Exception as error:
+                self._resting_until_s[study.id] = now_s + _ROUNDS_OF_REST * self._every_s
+                stumbled = error
+        if stumbled is not None:
+            raise stumbled
         return closed
 
     def _close(self, study: StudyRecord, judged: Verdict) -> bool:
@@ -125,7 +147,7 @@ class Watch:
             except SiteError as error:
                 log.warning("watch.waiting", because=str(error))
             except Exception:
-                # Outermost loop of this thread: without it no study would ever be closed again.
+                # Outermost loop of this thread: without this no study would ever be closed again.
                 log.exception("watch.stumbled")
 
     def _tidy(self) -> None:
