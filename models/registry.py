@@ -92,8 +92,8 @@ def _checked(cls: object, reference: str) -> Model:
 def provenance_of(model: Model, settings: Mapping[str, object]) -> Provenance:
     """What results say about `model` run with `settings`.
 
-    The device UID (PS3.3 §C.7.5.1) is a pure function of name, weights and code: the same everywhere, and another
-    one as soon as the model could answer differently.
+    The device UID (PS3.3 §C.7.5.1) is a pure function of name, weights and code: the same everywhere, and
+    another one as soon as the model could answer differently.
     """
     manifest, weights = model.manifest, model.weights_digest
     code = code_digest(model.folder)
@@ -110,7 +110,7 @@ def provenance_of(model: Model, settings: Mapping[str, object]) -> Provenance:
 
 
 def code_digest(folder: Path) -> Digest:
-    """SHA-256 over the Python files and the manifest in `folder`, and over the shared code that prepares voxels."""
+    """SHA-256 over the Python files and the manifest in `folder`, and over the code that prepares voxels."""
     digest = hashlib.sha256()
     for root in (folder, _PREPARE):
         for path in sorted([*root.rglob("*.py"), *root.glob("manifest.toml")]):

@@ -41,7 +41,7 @@ def box_of(mask: Mask, margin_mm: float = 0.0, spacing_mm: Spacing = (1.0, 1.0, 
 
 
 def depth_mm(mask: Mask, spacing_mm: Spacing) -> NDArray[np.float32]:
-    """For every voxel of `mask` the distance to the nearest voxel outside it; beyond the array nothing is known."""
+    """How deep every voxel lies in `mask`: the distance to the nearest voxel outside it within the array."""
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm), np.float32)
 
 

@@ -1,8 +1,8 @@
 """
 Any array seen as a patient: axes z, y, x that run towards head, back and left.
 
-A canonical view shares the voxels of the array it is made from, so writing into the view of an empty label map
-puts every label where the source images want it, and no answer has to be turned back.
+A canonical view shares the voxels of the array it is made from, so writing into the view of an empty label
+map puts every label where the source images want it, and no answer has to be turned back.
 """
 
 from dataclasses import dataclass
@@ -30,12 +30,14 @@ class Canonical:
     spacing_mm: tuple[float, float, float]  #: z, y, x
 
     @classmethod
-    def of(cls, geometry: hd.VolumeGeometry) -> "Canonical":
+    def of(cls, geometry: hd.VolumeGeometry | hd.Volume) -> "Canonical":
         """The canonical axes nearest to those of `geometry`."""
         cosines = np.asarray(geometry.affine)[:3, :3] / np.array(geometry.spacing)  # (LPS, source axis)
 
         def alignment(axes: tuple[int, ...]) -> float:
-            return sum(abs(cosines[lps, axis]) for lps, axis in zip(_LPS_OF_CANONICAL, axes, strict=True))
+            return sum(
+                float(abs(cosines[lps, axis])) for lps, axis in zip(_LPS_OF_CANONICAL, axes, strict=True)
+            )
 
         z, y, x = max(permutations(range(3)), key=alignment)
         backwards = tuple(

@@ -2,8 +2,8 @@
 Down to a working grid and back up to the source, slab by slab.
 
 Both grids cover the same millimetres, edge to edge. Down is the exact mean over the millimetres of a working
-voxel, which also takes the noise down; up is trilinear. Only a slab of the source is ever held as floats, so a
-thousand slices need no more memory than a hundred.
+voxel, which also takes the noise down; up is trilinear. Only a slab of the source is ever held as floats, so
+a thousand slices need no more memory than a hundred.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def reduce_volume(array: NDArray[np.generic], shape: Triple, device: torch.devic
 def enlarge(
     fields: NDArray[np.float32], shape: Triple, slices: slice, device: torch.device
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Trilinear values of `fields` (channel, z, y, x) on the `slices` of a grid of `shape` over the same extent.
+    """Trilinear values of `fields` (channel, z, y, x) on `slices` of a grid of `shape` over the same extent.
 
     Yields (range of source slices, values (k, channel, Y, X)), from low z to high.
     """

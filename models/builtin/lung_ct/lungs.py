@@ -1,7 +1,8 @@
 """
 Body, air, lungs: the two large dark spaces inside a chest.
 
-All arrays are (z, y, x) on the working grid: z towards the head, y towards the back, x towards the patient's left.
+All arrays are (z, y, x) on the working grid: z towards the head, y towards the back, x towards the patient's
+left.
 """
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.prepare.morphology import (
     close,
     components,
     depth_mm,
+    dilate,
     fill_cavities,
 )
 
@@ -25,22 +27,49 @@ GAS_HU = -965.0  # Half of a lung is never this dark, not even in emphysema; gas
 _SECOND_LUNG = 0.15  # a part smaller than this share of the largest is not the other lung
 _HALF = 0.25  # when fused lungs come apart, the smaller has at least this share of the larger
 _FINE_MM = 2.5
+_EDGE_LUNG_HU, _EDGE_LUNG_SHARE, _EDGE_LUNG_ML = (-950.0, -600.0), 0.8, 30.0
+_APART_MM = 60.0  # between the centres of two lungs, from side to side
+_AIRWAY_ROOM_MM = 5.0
 _SPLIT_MM = (1.5, 2.5, 4.0, 6.0, 8.0, 10.0)
 
 
 def find_body(hu: NDArray[np.float32], spacing_mm: Spacing) -> Mask:
-    """The body with the air inside it. Raises `NotForThisModel` where there is none."""
+    """The body with the air inside it. Raises `NotForThisModel` where there is none, or where it is cut."""
     tissue = _opened(hu > TISSUE_HU, spacing_mm)
     labels, sizes = components(tissue)
     if sizes.max() == 0:
         raise NotForThisModel("No body is in the images: they hold nothing but air.")
-    outside, count = components(labels != sizes.argmax(), IN_PLANE)
+    planes, voxels = components(labels != sizes.argmax(), IN_PLANE)
     # Air is outside where, in its axial plane, it reaches the edge of the images.
-    reaches_edge = np.zeros(count.size, np.bool_)
-    for face in (outside[:, 0], outside[:, -1], outside[:, :, 0], outside[:, :, -1]):
-        reaches_edge[face.ravel()] = True
-    reaches_edge[0] = False
-    return np.asarray(~reaches_edge[outside])
+    outside = np.zeros(voxels.size, np.bool_)
+    for face in (planes[:, 0], planes[:, -1], planes[:, :, 0], planes[:, :, -1]):
+        outside[face.ravel()] = True
+    outside[0] = False
+    _refuse_cut_lungs(hu, planes, voxels, outside, float(np.prod(spacing_mm)) / 1000)
+    return np.asarray(~outside[planes])
+
+
+def _refuse_cut_lungs(
+    hu: NDArray[np.float32],
+    planes: NDArray[np.int32],
+    voxels: NDArray[np.int64],
+    outside: NDArray[np.bool_],
+    voxel_ml: float,
+) -> None:
+    """Refuse where what reaches the edge is not air but lung: the images are narrower than the chest.
+
+    Room air is darker than lung, and tables and blankets are of many densities; lung is all of one.
+    """
+    like_lung = (hu > _EDGE_LUNG_HU[0]) & (hu < _EDGE_LUNG_HU[1])
+    share = np.bincount(planes.ravel(), weights=like_lung.ravel(), minlength=voxels.size) / np.maximum(
+        voxels, 1
+    )
+    cut_ml = float(voxels[outside & (share > _EDGE_LUNG_SHARE)].sum()) * voxel_ml
+    if cut_ml > _EDGE_LUNG_ML:
+        raise NotForThisModel(
+            f"Only a part of the lungs is in the images: they are cut off at the sides ({cut_ml:.0f} ml of "
+            "lung reach the edge of the images)."
+        )
 
 
 def _opened(mask: Mask, spacing_mm: Spacing) -> Mask:
@@ -77,14 +106,29 @@ def find_lungs(
         parts = parts[:1]
     if len(parts) == 1:
         parts = _split(parts[0], spacing_mm)
+    _refuse_one_above_the_other(parts, spacing_mm)
     first, second = (_closed(part, closing_mm, spacing_mm) for part in parts)
     # Where both claim a voxel (the thin septum between them), it stays with whoever had it, or with nobody.
     both = first & second
     first &= ~both | parts[0]
     second &= ~both | parts[1]
+    # Between an airway and the lung beside it there is mediastinum, however narrow: nothing is closed there.
+    near_airways = dilate(airways, _AIRWAY_ROOM_MM, spacing_mm) & ~(parts[0] | parts[1])
+    first, second = first & ~near_airways, second & ~near_airways
     first, second = first & ~airways, second & ~airways
     x_first, x_second = (float(np.flatnonzero(part.any(axis=(0, 1))).mean()) for part in (first, second))
     return (first, second) if x_first < x_second else (second, first)
+
+
+def _refuse_one_above_the_other(parts: list[Mask], spacing_mm: Spacing) -> None:
+    """Two lungs lie side by side; two parts that do not are one lung in pieces, or no lungs."""
+    one, other = (
+        np.array([float(axis.mean()) * step for axis, step in zip(np.nonzero(part), spacing_mm, strict=True)])
+        for part in parts
+    )
+    apart_z, apart_y, apart_x = np.abs(one - other)
+    if apart_x < max(_APART_MM, apart_z, apart_y):
+        raise NotForThisModel("Only one lung was found, or two that could not be told apart.")
 
 
 def _closed(part: Mask, closing_mm: float, spacing_mm: Spacing) -> Mask:

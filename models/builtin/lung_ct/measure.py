@@ -1,8 +1,8 @@
 """
 What is measured of each lung, and under which codes.
 
-DICOM has no code for LAA-950 and Perc15, so both come from the private scheme 99WETREAD, which results declare in
-their Coding Scheme Identification Sequence (PS3.3 §C.12.1):
+DICOM has no code for LAA-950 and Perc15, so both come from the private scheme 99WETREAD, which results
+declare in their Coding Scheme Identification Sequence (PS3.3 §C.12.1):
 
     LAA950   part of the lung's voxels at or below -950 HU (Gevenois 1995; on full inspiration, thin slices)
     PERC15   15th percentile of the lung's Hounsfield units (Parr 2006); density in g/l is this plus 1000

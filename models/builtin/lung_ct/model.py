@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
-from scipy import ndimage
 
 from ledger.identifiers import Digest
 from ledger.job import Outcome
@@ -31,7 +30,7 @@ from models.prepare.morphology import Mask, Spacing, box_of
 from models.prepare.orientation import Canonical
 from models.prepare.resample import enlarge, reduce_volume, working_shape
 from models.registry import read_manifest
-from results.findings import Findings, refused
+from results.findings import Findings, Segment, refused
 
 _PULL = 0.35  # how far the source voxels may move the edge, in parts of the soft mask's 0 … 1
 _PULL_HU = 350.0  # so far from the threshold a voxel pulls with all its weight
@@ -100,24 +99,24 @@ class LungCT:
         with clock("body"):
             body = find_body(hu, spacing)
         with clock("airways"):
-            airways = find_airways(hu, body, spacing)
-        with clock("lungs"):
             air = body & (hu < settings.threshold_hu)
+            airways = find_airways(hu, body, air, spacing)
+        with clock("lungs"):
             right, left = find_lungs(hu, air, spacing, settings.closing_mm, airways.mask)
             cautions = quality.coverage_cautions(right | left, spacing)
         with clock("upsample"):
             label_map = np.zeros(volume.array.shape, np.uint8)
             self._draw(canonical.view(label_map), source, (right, left), settings.threshold_hu)
         with clock("measure"):
-            segments = tuple(_segments(volume, label_map))
-            quality.refuse_implausible(*segments)
+            right_lung, left_lung = _segments(volume, label_map)
+            quality.refuse_implausible(right_lung, left_lung)
         if not airways.found:
             cautions.append("The trachea was not found: airways may be counted as lung.")
         cautions += quality.density_cautions(context.headers, volume.spacing[0])
         return Findings(
             outcome=Outcome.FOUND,
             label_map=label_map,
-            segments=segments,
+            segments=(right_lung, left_lung),
             cautions=tuple(cautions),
             timings=clock.seconds,
         )
@@ -131,27 +130,25 @@ class LungCT:
     ) -> None:
         """Write RIGHT and LEFT into `labels` (z, y, x), the canonical view of the label map.
 
-        The edge of a mask on the working grid is known to about a working voxel. Within that, the source decides:
-        a voxel darker than the threshold draws the edge outwards, a brighter one inwards, never by more than `_PULL`.
+        The edge of a mask on the working grid is known to about a working voxel. Within that, the source
+        decides: a voxel darker than the threshold draws the edge outwards, a brighter one inwards. As `_PULL`
+        is below a half, nothing appears away from the mask, and no vessel makes a hole deep inside it.
         """
         soft = np.stack(lungs).astype(np.float32)
-        top_z, _, _ = (side.stop for side in box_of(lungs[0] | lungs[1]))
-        bottom_z = box_of(lungs[0] | lungs[1])[0].start
+        extent = box_of(lungs[0] | lungs[1])[0]
         scale = labels.shape[0] / soft.shape[1]
-        slices = slice(
-            max(0, int((bottom_z - 1) * scale)), min(labels.shape[0], int(np.ceil((top_z + 1) * scale)))
-        )
+        first, last = int((extent.start - 1) * scale), int(np.ceil((extent.stop + 1) * scale))
+        slices = slice(max(0, first), min(labels.shape[0], last))
         for where, planes in enlarge(soft, _triple(labels.shape), slices, self._device):
             hu = torch.from_numpy(np.ascontiguousarray(source[where], np.float32)).to(self._device)
             pull = ((threshold_hu - hu) / _PULL_HU).clamp_(-1, 1).mul_(_PULL)
             right, left = planes[:, 0], planes[:, 1]
             inside = right + left + pull > 0.5
-            # Nothing new far from the mask, no holes deep in it.
             side = torch.where(right >= left, RIGHT, LEFT).to(torch.uint8)
             labels[where] = (side * inside).cpu().numpy()
 
 
-def _segments(volume: hd.Volume, label_map: NDArray[np.uint8]) -> Iterator:
+def _segments(volume: hd.Volume, label_map: NDArray[np.uint8]) -> Iterator[Segment]:
     voxel_ml = volume.voxel_volume / 1000
     for number in (RIGHT, LEFT):
         hu = volume.array[label_map == number].astype(np.float32)

@@ -1,8 +1,8 @@
 """
 When to say nothing, and what to say next to a number.
 
-A refusal (`NotForThisModel`) is for images of which a volume would be wrong; a caution is for a number that is right
-but means less than it seems. Both are sentences for the radiologist who reads the report.
+A refusal (`NotForThisModel`) is for images of which a volume would be wrong; a caution is for a number that
+is right but means less than it seems. Both are sentences for the radiologist who reads the report.
 """
 
 from collections.abc import Mapping
@@ -32,18 +32,20 @@ def refuse_unsuitable(
     modality = headers.get("Modality", "")
     if modality not in wanted.modality:
         raise NotForThisModel(
-            f"This model reads CT in Hounsfield units; the modality of these images is {modality or 'not stated'}."
+            "This model reads CT in Hounsfield units; the modality of these images is "
+            f"{modality or 'not stated'}."
         )
-    if len(shape) != 3 or min(shape) < 1:
-        raise NotForThisModel("These images are not a volume of grey values.")
+    if len(shape) != 3:
+        raise NotForThisModel("These images are in colour; this model reads CT in Hounsfield units.")
     if shape[0] < wanted.minimum_slices:
         raise NotForThisModel(
-            f"The series has {shape[0]} slices; at least {wanted.minimum_slices} are needed to see whole lungs."
+            f"The series has {shape[0]} slice{'s' * (shape[0] > 1)}; at least {wanted.minimum_slices} are "
+            "needed to see whole lungs."
         )
     if spacing_mm[0] > wanted.spacing_max_mm:
         raise NotForThisModel(
-            f"The slices are {spacing_mm[0]:.1f} mm apart; more than {wanted.spacing_max_mm:g} mm is too coarse "
-            "to measure lungs."
+            f"The slices are {spacing_mm[0]:.1f} mm apart; more than {wanted.spacing_max_mm:g} mm is too "
+            "coarse to measure lungs."
         )
     if max(spacing_mm[1:]) > _PLANE_MAX_MM:
         raise NotForThisModel(
@@ -54,24 +56,25 @@ def refuse_unsuitable(
 
 def coverage_cautions(lungs: Mask, spacing_mm: Spacing) -> list[str]:
     """Refuse lungs that the images cut off; `lungs` is (z, y, x) on the working grid, both together."""
-    areas = lungs.sum(axis=(1, 2)) * spacing_mm[1] * spacing_mm[2] / 100  # cm² in each axial plane
+    step_z, step_y, step_x = spacing_mm
+    areas = lungs.sum(axis=(1, 2)) * step_y * step_x / 100  # cm² in each axial plane
     cautions = []
     for area, end in ((areas[-1], "upper"), (areas[0], "lower")):
         if area > _CUT_SHARE * areas.max():
             raise NotForThisModel(
-                f"Only a part of the lungs is in the images: {area:.0f} cm² of lung are cut off at the {end} end "
-                f"(largest axial area {areas.max():.0f} cm²)."
+                f"Only a part of the lungs is in the images: {area:.0f} cm² of lung are cut off at the "
+                f"{end} end (largest axial area {areas.max():.0f} cm²)."
             )
         if area > _TOUCH_CM2:
             cautions.append(
-                f"The {end} end of the images cuts off a little of the lungs ({area:.0f} cm²); the volume is slightly "
-                "too small."
+                f"The {end} end of the images cuts off a little of the lungs ({area:.0f} cm²); the volume is "
+                "slightly too small."
             )
-    sides = lungs[:, 0].sum() * spacing_mm[2] + lungs[:, -1].sum() * spacing_mm[2]
-    sides += (lungs[:, :, 0].sum() + lungs[:, :, -1].sum()) * spacing_mm[1]
-    if (cut := float(sides) * spacing_mm[0] / 100) > _TOUCH_CM2:
+    front_and_back = (lungs[:, 0].sum() + lungs[:, -1].sum()) * step_x
+    sides = (lungs[:, :, 0].sum() + lungs[:, :, -1].sum()) * step_y
+    if (cut := float(front_and_back + sides) * step_z / 100) > _TOUCH_CM2:
         raise NotForThisModel(
-            f"Only a part of the lungs is in the images: {cut:.0f} cm² of lung are cut off at the sides of the images."
+            f"Only a part of the lungs is in the images: {cut:.0f} cm² of lung are cut off at the sides."
         )
     return cautions
 
@@ -104,14 +107,14 @@ def density_cautions(headers: Mapping[str, str], slice_mm: float) -> list[str]:
     cautions = []
     if thickness > _THIN_MM:
         cautions.append(
-            f"The slices are {thickness:.1f} mm thick: LAA-950 and Perc15 are not comparable with values from thin "
-            "slices."
+            f"The slices are {thickness:.1f} mm thick: LAA-950 and Perc15 are not comparable with values "
+            "from thin slices."
         )
     kernel = headers.get("ConvolutionKernel", "")
     if is_sharp(kernel):
         cautions.append(
-            f"The images were made with a sharp kernel ({kernel}): LAA-950 is too high and Perc15 too low compared "
-            "with a smooth kernel."
+            f"The images were made with a sharp kernel ({kernel}): LAA-950 is too high and Perc15 too low "
+            "compared with a smooth kernel."
         )
     if headers.get("ContrastBolusAgent", "").strip().lower() not in ("", "no", "none"):
         cautions.append("Contrast medium was given: lung density is higher than without.")
@@ -121,17 +124,17 @@ def density_cautions(headers: Mapping[str, str], slice_mm: float) -> list[str]:
 def is_sharp(kernel: str) -> bool:
     """Whether a Convolution Kernel (0018,1210) is edge-enhancing, as the large vendors name them.
 
-    Siemens B/H/I/Br/Bl/Bv… numbers from 50 on (B50f, Bl57d), GE BONE, LUNG, EDGE, DETAIL, Philips YC, YD, E, L,
-    Toshiba and Canon FC30 to FC39, FC50 to FC59 and FC80 to FC89.
+    Siemens B/H/I/Br/Bl/Bv… with numbers from 50 on (B50f, Bl57d); GE BONE, LUNG, EDGE, DETAIL; Philips YC,
+    YD, E, L, D; Toshiba and Canon FC30 to FC39, FC50 to FC59 and FC80 to FC89.
     """
-    name = kernel.upper().replace("[", " ").replace("'", " ").replace("\\", " ").split()
-    if not name:
+    words = kernel.upper().replace("[", " ").replace("'", " ").replace("\\", " ").split()
+    if not words:
         return False
-    first = name[0]
-    digits = "".join(character for character in first if character.isdigit())
-    if first.startswith("FC") and digits:
+    name = words[0]  # a second value is the strength of iterative reconstruction
+    digits = "".join(character for character in name if character.isdigit())
+    if name.startswith("FC") and digits:
         return int(digits) // 10 in (3, 5, 8)
-    if first.startswith(("BONE", "LUNG", "EDGE", "DETAIL", "ULTRA")) or first in (
+    if name.startswith(("BONE", "LUNG", "EDGE", "DETAIL", "ULTRA")) or name in (
         "YC",
         "YD",
         "YE",
@@ -140,11 +143,11 @@ def is_sharp(kernel: str) -> bool:
         "D",
     ):
         return True
-    siemens = first[:1] in ("B", "H", "I", "Q", "T") and len(digits) >= 2
-    return siemens and 50 <= int(digits[:2]) < 100
+    return name[0] in "BHIQT" and len(digits) >= 2 and int(digits[:2]) >= 50
 
 
 def _number(text: str) -> float:
+    """The number in a Decimal String, 0 where there is none."""
     try:
         value = float(text)
     except ValueError:
