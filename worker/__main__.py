@@ -7,14 +7,12 @@ environment.
 import argparse
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 from celery import Celery, signals
@@ -38,6 +36,7 @@ from worker.proof import prove
 from worker.settings import WorkerSite
 from worker.sweep import sweep
 from worker.tasks import open_to_deliveries, open_to_jobs
+from worker.workplace import Workplace
 
 log = structlog.get_logger()
 
@@ -48,7 +47,6 @@ _CHILD_MAY_SEE = (
     "VIRTUAL_ENV", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH",
     "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "PYTORCH_CUDA_ALLOC_CONF", "SystemRoot",
 )  # fmt: skip
-_FORGOTTEN_S = 3600.0
 
 
 def main() -> int:
@@ -87,11 +85,9 @@ def main() -> int:
 
 def _compute(site: WorkerSite, ledger: Ledger, owner: str) -> int:
     spool = Spool(site.spool)
-    work = site.spool.path / "work"
-    work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _forget(work)
+    workplace = Workplace(spool.path / "work", owner.replace("/", "-"))
     child = Child(site.worker, _environment_of_child(os.environ))
-    bench = Bench(ledger, spool, site.worker, child, owner=owner, work=work)
+    bench = Bench(ledger, spool, site.worker, child, owner=owner, workplace=workplace)
     app = application(site.queue)
     open_to_jobs(app, bench.compute)
     # The main thread starts it and stays, so torch is imported while the queue is still being joined.
@@ -100,6 +96,7 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str) -> int:
         return _consume(app, JOB_QUEUES, owner, at_once=1, stop=bench.stop, stop_s=site.worker.stop_s)
     finally:
         child.kill()
+        workplace.close()
 
 
 def _deliver(site: WorkerSite, ledger: Ledger, owner: str) -> int:
@@ -226,17 +223,6 @@ def _every(seconds: float, stop: threading.Event, name: str, act: Callable[[], N
 
 def _environment_of_child(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in _CHILD_MAY_SEE if name in environment}
-
-
-def _forget(work: Path) -> None:
-    """Delete what killed workers left long ago; younger folders go with their job's next claim."""
-    for folder in work.iterdir():
-        try:
-            forgotten = time.time() - folder.stat().st_mtime > _FORGOTTEN_S
-        except FileNotFoundError:
-            continue
-        if forgotten:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say_ready() -> None:

@@ -24,6 +24,7 @@ from worker.claim import Bell, Interruption, Lease
 from worker.exchange import Done, Failed, ResultFile, RunReply, RunRequest
 from worker.settings import WorkerSettings
 from worker.verify import Verification
+from worker.workplace import Workplace
 
 log = structlog.get_logger()
 
@@ -34,19 +35,35 @@ class ForeignFile(ModelError):
     """The child named a file outside its own folder."""
 
 
+def own_file(path: Path, folder: Path) -> Path:
+    """`path`, if it is a file in `folder` and no way out of it. Raises `ForeignFile`.
+
+    The child runs third-party code; it must not make us publish a file that only we can read.
+    """
+    if path.is_symlink() or path.resolve().parent != folder.resolve() or not path.is_file():
+        raise ForeignFile(f"the child names {path.name}, which is not a file in its own folder")
+    return path
+
+
 class Bench:
     """Where jobs are computed, one at a time."""
 
     def __init__(
-        self, ledger: Ledger, spool: Spool, settings: WorkerSettings, child: Child, *, owner: str, work: Path
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        settings: WorkerSettings,
+        child: Child,
+        *,
+        owner: str,
+        workplace: Workplace,
     ) -> None:
-        """`work` is the folder that holds a folder for each running job."""
         self._ledger = ledger
         self._spool = spool
         self._settings = settings
         self._child = child
         self._owner = owner
-        self._work = work
+        self._workplace = workplace
         self._bell: Bell | None = None
         self._stopping = threading.Event()
 
@@ -74,7 +91,7 @@ class Bench:
         bell = self._bell = Bell()
         if self._stopping.is_set():  # It was set before there was a bell to ring.
             bell.ring(Interruption.STOPPING)
-        folder = self._folder(claim)
+        folder = self._workplace.folder(claim)
         try:
             with Lease(
                 lambda: self._ledger.renew_job(claim),
@@ -138,20 +155,9 @@ class Bench:
             allow_python_models=self._settings.allow_python_models,
         )
 
-    def _folder(self, claim: Claim) -> Path:
-        """An empty folder for this epoch; what earlier holders of the job left behind goes away."""
-        for left in self._work.glob(f"{claim.job_id}-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        folder = self._work / f"{claim.job_id}-{claim.epoch}"
-        folder.mkdir(parents=True, mode=0o700)
-        return folder
-
     def _keep(self, one: ResultFile, folder: Path, lease: Lease) -> NewResult:
         lease.confirm()
-        path = Path(one.path)
-        if path.is_symlink() or path.resolve().parent != folder.resolve():
-            raise ForeignFile(f"the child names {path.name}, which is not a file in its own folder")
-        digest, size, kept = self._spool.keep_result(path)
+        digest, size, kept = self._spool.keep_result(own_file(Path(one.path), folder))
         return NewResult(
             role=one.role,
             sop_class=Uid.parse(one.sop_class),

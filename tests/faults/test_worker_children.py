@@ -107,6 +107,39 @@ def test_an_unknown_model_parks_its_job_at_once(tmp_path):
         assert "no_such_model@1" in bench.wait(job_id, JobState.PARKED).because
 
 
+def test_a_child_that_cannot_even_start_is_not_the_studys_fault(tmp_path):
+    # 256 MiB of address space: torch cannot be imported.
+    cramped = QUICK.model_copy(update={"child_memory_mib": 256, "site_backoff_s": 60})
+    with worker_bench(tmp_path, worker=cramped) as bench:
+        job_id = bench.open_job(model("Fine"))
+        bench.start("dispatch")
+        bench.start("compute")
+        until(lambda: "released" in events(bench, job_id), within_s=15, what="the job was given back")
+
+        job = bench.job(job_id)
+        assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+        assert "while it started" in job.because
+
+
+def test_a_broken_disk_costs_no_attempt_and_work_resumes_when_it_is_mended(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        job_id = bench.open_job(model("Fine"))
+        results = tmp_path / "spool" / "results"
+        bench.start("dispatch")
+        bench.start("compute")
+        results.rename(tmp_path / "elsewhere")
+        results.touch()  # a file where a folder should be: nothing can be kept
+        until(
+            lambda: events(bench, job_id).count("released") >= 2, within_s=15, what="it was given back twice"
+        )
+        results.unlink()
+        (tmp_path / "elsewhere").rename(results)
+        job = bench.wait(job_id, JobState.DONE)
+
+        assert job.attempts == 1
+        assert len(bench.kept(job_id)) == 2
+
+
 def test_a_series_that_the_model_refuses_gets_a_report_that_says_so(tmp_path):
     with worker_bench(tmp_path) as bench:
         job_id = bench.open_job(model("Picky"))

@@ -109,7 +109,7 @@ class WorkerBench:
     def start(self, part: str, *, failpoint: str = "", site: WorkerSite | None = None) -> Process:
         """Start a part of the worker and wait until it is ready."""
         log = self.folder / f"{len(self.processes)}-{part}.log"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         environment.pop("WETREAD_FAILPOINT", None)
         if failpoint:
             environment["WETREAD_FAILPOINT"] = failpoint
@@ -176,7 +176,7 @@ class WorkerBench:
     def leftovers(self) -> list[Path]:
         """Folders of runs that are over, and files that never got their name."""
         work = self.folder / "spool" / "work"
-        return [*work.glob("*"), *(self.folder / "spool").rglob("*.part")]
+        return [*work.glob("*/*"), *(self.folder / "spool").rglob("*.part")]
 
     def close(self) -> None:
         for one in self.processes:
