@@ -10,7 +10,6 @@ from ledger.identifiers import Digest, StudyId
 from ledger.overview import QuarantineRecord
 from ledger.schema import quarantine as table
 from ledger.store.database import Database, Transaction
-from ledger.store.headers import clean
 from ledger.store.history import note
 from ledger.store.rows import quarantine_record
 
@@ -43,12 +42,12 @@ class Quarantine(Database):
                 dialect.insert(table)
                 .values(
                     at=tx.now,
-                    sop_instance=clean(sop_instance),
+                    sop_instance=sop_instance,
                     digest=digest.value,
                     path=path,
-                    because=clean(because),
-                    calling=clean(calling),
-                    address=clean(address),
+                    because=because,
+                    calling=calling,
+                    address=address,
                     study_id=study_id,
                 )
                 .on_conflict_do_nothing()
@@ -61,8 +60,8 @@ class Quarantine(Database):
                     "quarantined",
                     thing_id=inserted,
                     study_id=study_id,
-                    because=clean(because),
-                    detail={"path": path, "calling": clean(calling)},
+                    because=because,
+                    detail={"path": path, "calling": calling},
                 )
 
     def quarantined(self, limit: int = 100) -> list[QuarantineRecord]:

@@ -1,7 +1,6 @@
 """Images go when nobody needs them any more, and never sooner."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from ledger.delivery import DeliveryEvent
 from ledger.identifiers import AETitle, StudyId, Uid
 from ledger.job import Outcome
 from ledger.result import NewResult, Role
-from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from ledger.study import Arrival, StudyRecord, StudyState
 from tests.dicom_node.datasets import ct_slice, encoded
@@ -65,13 +63,6 @@ def test_the_oldest_goes_first_and_none_before_its_time(ages: list[float], room:
         age_days = (1000 * DAY_S - expired.study.last_arrival_at) / DAY_S
         assert age_days == pytest.approx(max(ages))
         assert age_days >= (KEEP.keep_days if room is Room.OK else KEEP.keep_at_least_days)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(LedgerSettings(url=f"sqlite:///{tmp_path / 'ledger.sqlite'}"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -52,13 +51,6 @@ def arrival(
             "ImageOrientationPatient": "1\\0\\0\\0\\1\\0",
         },
     )
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(LedgerSettings(url=f"sqlite:///{tmp_path / 'ledger.sqlite'}"))
-    yield opened
-    opened.close()
 
 
 def watch(
