@@ -32,6 +32,7 @@ class Slice:
     frame: int  #: from 0
     format: PixelFormat
     rescale: Rescale
+    name: str  #: what a sentence calls its image
 
 
 #: Puts the stored values of slice k into an array of the slice's own dtype: (row, column).
@@ -122,7 +123,7 @@ def _stored(slices: Sequence[Slice]) -> Fill:
             while done < size:
                 got = os.preadv(descriptor, [view[done:]], file.pixel.offset + start + done)
                 if not got:
-                    raise CannotDecode(f"The pixel data of {file.path.name} ends after {start + done} bytes.")
+                    raise CannotDecode(f"The pixel data of {slices[k].name} ends after {start + done} bytes.")
                 done += got
         finally:
             os.close(descriptor)
@@ -139,6 +140,7 @@ def _decoded(slices: Sequence[Slice], cores: int, limit_s: float) -> Fill:
         known = files.get(id(file))
         files[id(file)] = EncodedFile(
             path=str(file.path),
+            name=each.name,
             offset=file.pixel.offset,
             transfer_syntax=file.transfer_syntax,
             format=each.format,

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -37,6 +38,7 @@ from pydicom import uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
+from ledger.errors import SiteError
 from worker.defects import CannotDecode, UnsafeInput
 from worker.pixels import PixelFormat
 
@@ -57,11 +59,16 @@ PLUGINS: dict[str, str] = {
 }
 
 
+class DecoderKilled(SiteError):
+    """A decoding process was killed from outside, perhaps for its memory. The images are not to blame."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedFile:
     """The compressed frames of one file, and which slice of the volume each wanted one becomes."""
 
     path: str
+    name: str  #: what a sentence calls it
     offset: int  #: of the Basic Offset Table's item
     transfer_syntax: str
     format: PixelFormat
@@ -89,7 +96,7 @@ def decode(
 ) -> NDArray[Any]:
     """The stored values of all wanted frames: (slice, row, column) of dtype `stored`.
 
-    Raises `CannotDecode` and `UnsafeInput`. `limit_s` is processor time, for each process.
+    Raises `CannotDecode`, `UnsafeInput` and `DecoderKilled`. `limit_s` is processor time, for each process.
     """
     size = int(np.prod(shape, dtype=np.int64)) * stored.itemsize
     with _shared_file(size) as shared:
@@ -147,8 +154,9 @@ def _run(
             )
         for process, order in zip(started, orders, strict=True):
             assert process.stdin is not None
-            process.stdin.write(order)
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # It died already; `_await` says so.
+                process.stdin.write(order)
+                process.stdin.close()
             process.stdin = None  # communicate() below would flush it once more
         for process in started:
             _await(process, limit_s)
@@ -179,7 +187,9 @@ def _await(process: subprocess.Popen[bytes], limit_s: float) -> None:
         error = json.loads(lines[-1])
         raise {"UnsafeInput": UnsafeInput, "CannotDecode": CannotDecode}[error["kind"]](error["because"])
     last = lines[-1] if lines else "the first image"
-    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if process.returncode == -signal.SIGKILL:
+        raise DecoderKilled(f"A decoding process was killed on {last}: is there enough memory?")
+    if process.returncode == -signal.SIGXCPU:
         raise UnsafeInput(f"The images take more than {limit_s:.0f} s of processor time to decode ({last}).")
     raise CannotDecode(f"The decoder died on {last} (exit status {process.returncode}).")
 
@@ -230,8 +240,7 @@ def _check_codestream(frame: bytes, format: PixelFormat, transfer_syntax: str, n
 
 
 def _decode_file(file: EncodedFile, volume: NDArray[Any]) -> None:
-    name = Path(file.path).name
-    format, wanted = file.format, dict(file.wanted)
+    name, format, wanted = file.name, file.format, dict(file.wanted)
     tables = None
     if file.offset_tables is not None:
         tables = (bytes.fromhex(file.offset_tables[0]), bytes.fromhex(file.offset_tables[1]))
@@ -302,12 +311,10 @@ def main() -> int:
             _report(type(error).__name__, str(error))
             return 1
         except MemoryError:
-            _report(
-                "UnsafeInput", f"{Path(file.path).name} needs more memory to decode than any image should."
-            )
+            _report("UnsafeInput", f"{file.name} needs more memory to decode than any image should.")
             return 1
         except Exception as error:  # codecs and parsers raise anything at all over damaged bytes
-            _report("CannotDecode", f"{Path(file.path).name} cannot be decoded: {error}")
+            _report("CannotDecode", f"{file.name} cannot be decoded: {error}")
             return 1
     sys.stdout.write("done\n")
     return 0

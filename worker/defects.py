@@ -30,7 +30,14 @@ class Defect(StrEnum):
     NO_UNITS = "values without units"
 
 
-class NotAVolume(StudyError):
+class Unusable(StudyError):
+    """These images cannot be used; the message is a sentence with the numbers that show it."""
+
+    def __init__(self, because: str) -> None:
+        super().__init__(because[:1].upper() + because[1:])
+
+
+class NotAVolume(Unusable):
     """These images do not make one regular grid; `defect` says which way, the message says where."""
 
     def __init__(self, defect: Defect, because: str) -> None:
@@ -42,9 +49,9 @@ class NotAVolume(StudyError):
         return (NotAVolume, (self.defect, str(self)))
 
 
-class UnsafeInput(StudyError):
+class UnsafeInput(Unusable):
     """Decoding this would take more than any image needs, or its codestream contradicts its header."""
 
 
-class CannotDecode(StudyError):
+class CannotDecode(Unusable):
     """The pixel data is damaged, or in an encoding that nothing installed here reads."""

@@ -17,7 +17,7 @@ from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_eleme
 from pydicom.dataset import FileMetaDataset
 from pydicom.tag import BaseTag, Tag
 
-from ledger.errors import StudyError
+from worker.defects import Unusable
 
 #: A header of a thousand-frame image is some MiB. Deeper or longer than this is an attack or an accident.
 DEPTH_LIMIT = 32
@@ -40,7 +40,7 @@ _LENGTH = Struct("<L").unpack_from
 _raw = tuple.__new__
 
 
-class HeaderUnreadable(StudyError):
+class HeaderUnreadable(Unusable):
     """The bytes are not a data set that this reader believes."""
 
 

@@ -70,7 +70,7 @@ def load_series(
 ) -> Loaded:
     """The volume in the files at `paths`, which are one series.
 
-    Raises `NotAVolume` (its `defect` says which way), `HeaderUnreadable`, `CannotDecode` and `UnsafeInput`, all
+    Raises `NotAVolume`, whose `defect` says which way, `HeaderUnreadable`, `CannotDecode`, `UnsafeInput`, all
     of them facts about the study, and `OSError`. `cores` is how many files are read or decoded at once; None
     takes what this process may use.
     """
@@ -217,18 +217,18 @@ def _from_files(
     for k in found.order:
         file, name = named[k]
         rescale = rescale_of(file.dataset, sop_class=_text(file.dataset, "SOPClassUID"), name=name)
-        slices.append(Slice(file=file, frame=0, format=formats[k], rescale=rescale))
+        slices.append(Slice(file=file, frame=0, format=formats[k], rescale=rescale, name=name))
     datasets = tuple(files[k].dataset for k in found.order)
     return Source(datasets=datasets, geometry=found.geometry), slices
 
 
 def _from_frames(file: ImageFile, format: PixelFormat, minimum: int) -> tuple[Source, list[Slice]]:
     """An enhanced image: one frame is one slice."""
-    name = "The image"
+    name = "the image"
     found = stack(planes_of_frames(file.dataset, format, name), minimum=minimum)
     sop_class = _text(file.dataset, "SOPClassUID")
     rescales = rescales_of_frames(file.dataset, format, sop_class=sop_class, name=name)
-    slices = [Slice(file=file, frame=k, format=format, rescale=rescales[k]) for k in found.order]
+    slices = [Slice(file=file, frame=k, format=format, rescale=rescales[k], name=name) for k in found.order]
     frames = tuple(k + 1 for k in found.order)
     return Source(datasets=(file.dataset,), geometry=found.geometry, frames=frames), slices
 
@@ -255,7 +255,7 @@ def _numbers(dataset: Dataset, keyword: str, count: int, name: str) -> list[floa
         raise NotAVolume(Defect.NOT_FINITE, f"{keyword} of {name} cannot be read as numbers.") from error
     if len(numbers) != count:
         said = f"has {len(numbers)} of {count} numbers in its" if numbers else "has no"
-        raise NotAVolume(Defect.NO_GEOMETRY, f"{name[0].upper()}{name[1:]} {said} {keyword}.")
+        raise NotAVolume(Defect.NO_GEOMETRY, f"{name} {said} {keyword}.")
     return numbers
 
 

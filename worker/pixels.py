@@ -138,9 +138,9 @@ class Rescale:
     table: Dataset | None = None  #: the data set whose Modality LUT Sequence applies
 
     def narrow(self) -> tuple[int, int] | None:
-        """(slope, intercept) where both are integers that 16-bit arithmetic can hold."""
+        """(slope, intercept) where both are integers that could bring 16-bit values to 16-bit values."""
         whole = self.slope.is_integer() and self.intercept.is_integer()
-        if self.table is not None or not whole or max(abs(self.slope), abs(self.intercept)) > _INT16.max:
+        if self.table is not None or not whole or max(abs(self.slope), abs(self.intercept)) > 65_535:
             return None
         return int(self.slope), int(self.intercept)
 

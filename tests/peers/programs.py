@@ -18,6 +18,7 @@ BRINGS = {
     "findscu": "the Debian package dcmtk",
     "dcmdump": "the Debian package dcmtk",
     "dcmconv": "the Debian package dcmtk",
+    "dcmcjpeg": "the Debian package dcmtk",
     "dsrdump": "the Debian package dcmtk",
     "dsr2html": "the Debian package dcmtk",
     "Orthanc": "the Debian packages orthanc and orthanc-dicomweb",
@@ -47,7 +48,11 @@ def find(name: str) -> Path:
         folders = [ours]
     else:
         folders = [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
-        folders = [f for f in folders if f.resolve() != ours.resolve() and "venv" not in f.parts and f.name != "shims"]
+        folders = [
+            f
+            for f in folders
+            if f.resolve() != ours.resolve() and "venv" not in f.parts and f.name != "shims"
+        ]
         folders += [Path("/usr/bin"), Path("/usr/sbin"), Path("/usr/local/bin")]
         # Debian keeps the PostgreSQL programs out of the path; the newest version comes first.
         folders = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), *folders]

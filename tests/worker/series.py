@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -37,9 +43,11 @@ class Series:
         stored = self.stored[k]
         dataset = self._common(instance=f"2.25.100{k}")
         dataset.InstanceNumber = k + 1
-        dataset.ImagePositionPatient = [round(float(x), 9) for x in np.add(self.first, np.multiply(k, self.step))]
+        dataset.ImagePositionPatient = [
+            round(float(x), 9) for x in np.add(self.first, np.multiply(k, self.step))
+        ]
         dataset.ImageOrientationPatient = list(self.orientation)
-        dataset.PixelSpacing = list(self.pixel_spacing)
+        dataset.PixelSpacing, dataset.SliceThickness = list(self.pixel_spacing), 2.5
         if self.slope is not None:
             dataset.RescaleSlope = self.slope
         if self.intercept is not None:
@@ -64,8 +72,14 @@ class Series:
         frames = []
         for k in order:
             frame, position, values = Dataset(), Dataset(), Dataset()
-            position.ImagePositionPatient = [round(float(x), 9) for x in np.add(self.first, np.multiply(k, self.step))]
-            values.RescaleSlope, values.RescaleIntercept, values.RescaleType = self.slope, self.intercept, "HU"
+            position.ImagePositionPatient = [
+                round(float(x), 9) for x in np.add(self.first, np.multiply(k, self.step))
+            ]
+            values.RescaleSlope, values.RescaleIntercept, values.RescaleType = (
+                self.slope,
+                self.intercept,
+                "HU",
+            )
             frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
             frames.append(frame)
         dataset.PerFrameFunctionalGroupsSequence = frames
@@ -95,7 +109,9 @@ class Series:
         dataset.FrameOfReferenceUID = "2.25.9"
         dataset.Modality, dataset.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 192", "Müller^Änne"
-        dataset.PatientID = "P1"
+        dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = "P1", "19700101", "O"
+        dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20260101", "120000", "1"
+        dataset.AccessionNumber, dataset.ReferringPhysicianName, dataset.SeriesNumber = "A1", "", 1
         dataset.Rows, dataset.Columns = stored.shape[1:]
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
         dataset.BitsAllocated = stored.itemsize * 8
@@ -113,6 +129,8 @@ def save(dataset: Dataset, path: Path) -> Path:
     return path
 
 
-def noise(shape: tuple[int, int, int] = (5, 6, 7), dtype: Any = np.int16, low: int = 0, high: int = 4000) -> np.ndarray:
+def noise(
+    shape: tuple[int, int, int] = (5, 6, 7), dtype: Any = np.int16, low: int = 0, high: int = 4000
+) -> np.ndarray:
     """Stored values that are never twice the same by accident of position."""
     return np.random.default_rng(7).integers(low, high, shape).astype(dtype)
