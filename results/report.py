@@ -78,11 +78,23 @@ def build_report(findings: Findings, source: Source, run: Run, segmentation: Dat
     for element in root:
         dataset.add(element)
     dataset.ContentSequence.append(_evaluations(findings, drawn))
+    _separate(dataset)
     dataset.CurrentRequestedProcedureEvidenceSequence = _evidence(dataset, source, segmentation)
     schemes = codes.coding_schemes(dataset)
     if schemes:
         dataset.CodingSchemeIdentificationSequence = schemes
     return dataset
+
+
+def _separate(item: Dataset) -> None:
+    """Containers hold items, not running text (PS3.3 §C.18.8).
+
+    highdicom calls them CONTINUOUS, and then a renderer may print values in a row without their names.
+    """
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence", []):
+        _separate(child)
 
 
 def _groups(
