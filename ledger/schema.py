@@ -43,6 +43,18 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class Plain(TypeDecorator[str]):
+    """Text as every database takes it: without NUL, and with a question mark for half a surrogate pair."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
 # SQLite counts rows by itself only in a column that is called exactly INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 metadata = MetaData(
@@ -65,7 +77,7 @@ def _to(column: str, *, nullable: bool = False) -> Column[Any]:
 
 
 def _text(name: str, *, nullable: bool = False) -> Column[Any]:
-    return Column(name, Text, nullable=nullable)
+    return Column(name, Plain, nullable=nullable)
 
 
 def _number(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -78,7 +90,7 @@ def _time(name: str, *, nullable: bool = False) -> Column[Any]:
 
 study = _table(
     "study",
-    Column("uid", Text, nullable=False, unique=True),
+    Column("uid", Plain, nullable=False, unique=True),
     _text("state"),
     _number("generation"),
     _number("instances"),
@@ -110,7 +122,7 @@ instance = _table(
     "instance",
     _to("study"),
     _to("series"),
-    Column("sop_instance", Text, nullable=False, unique=True),
+    Column("sop_instance", Plain, nullable=False, unique=True),
     _text("sop_class"),
     _text("transfer_syntax"),
     _text("digest"),
@@ -153,7 +165,7 @@ routing_note = _table(
 )
 job = _table(
     "job",
-    Column("key", Text, nullable=False, unique=True),
+    Column("key", Plain, nullable=False, unique=True),
     _to("study"),
     _to("series"),
     _text("rule"),

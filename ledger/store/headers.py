@@ -21,11 +21,11 @@ def study_values(arrival: Arrival, now: float) -> dict[str, object]:
         "closed_at": None,
         "closed_because": None,
         "calling": arrival.calling.value,
-        "patient_id": clean(headers.get("PatientID", "")),
-        "patient_name": clean(headers.get("PatientName", "")),
-        "accession_number": clean(headers.get("AccessionNumber", "")),
-        "study_date": clean(headers.get("StudyDate", "")),
-        "description": clean(headers.get("StudyDescription", "")),
+        "patient_id": headers.get("PatientID", "").strip(" \0"),
+        "patient_name": headers.get("PatientName", "").strip(" \0"),
+        "accession_number": headers.get("AccessionNumber", "").strip(" \0"),
+        "study_date": headers.get("StudyDate", "").strip(" \0"),
+        "description": headers.get("StudyDescription", "").strip(" \0"),
     }
 
 
@@ -34,7 +34,7 @@ def series_values(arrival: Arrival, study_id: int) -> dict[str, object]:
     return {
         "study_id": study_id,
         "uid": arrival.series.value,
-        "modality": clean(arrival.headers.get("Modality", "")),
+        "modality": arrival.headers.get("Modality", "").strip(" \0"),
         "headers": dict(arrival.headers),
         "instances": 0,
     }
@@ -54,7 +54,7 @@ def instance_values(arrival: Arrival, *, study_id: int, series_id: int, now: flo
         "path": arrival.path,
         "calling": arrival.calling.value,
         "called": arrival.called.value,
-        "address": clean(arrival.address),
+        "address": arrival.address,
         "received_at": now,
         "instance_number": _integer(headers, "InstanceNumber"),
         # Absent means one (PS3.3 §C.7.6.6: it is required of multi-frame images only).
@@ -62,11 +62,6 @@ def instance_values(arrival: Arrival, *, study_id: int, series_id: int, now: flo
         "position": _decimals(headers, "ImagePositionPatient", 3),
         "orientation": _decimals(headers, "ImageOrientationPatient", 6),
     }
-
-
-def clean(text: str) -> str:
-    """Text that every database takes: no NUL, no half of a surrogate pair, no outer spaces."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8").strip()
 
 
 def _integer(headers: Mapping[str, str], keyword: str) -> int | None:

@@ -172,5 +172,5 @@ def _count(tx: Transaction, query: Select[Any]) -> int:
 
 
 def _by_state(tx: Transaction, table: Table) -> dict[str, int]:
-    query = select(table.c.state, func.count()).group_by(table.c.state)
-    return dict(tx.connection.execute(query).tuples().all())
+    query = select(table.c.state, func.count().label("total")).group_by(table.c.state)
+    return {row.state: row.total for row in tx.connection.execute(query)}
