@@ -7,7 +7,7 @@ claim that finds nothing. So no hint is ever waited for, and none is taken for t
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, and_, case, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, insert, or_, select, update
 
 from ledger.delivery import DeliveryState
 from ledger.hint import Hint, HintKind
@@ -75,17 +75,20 @@ class Outbox(Database):
     def unpublished(self, limit: int = 500) -> list[Hint]:
         """What to tell the queue now, in this order: stat jobs, deliveries, routine jobs; the oldest first.
 
-        A hint whose subject is not yet due waits; one whose subject is no longer to be done is never given.
+        A hint whose subject is not yet due waits; one whose subject is no longer to be done is never given. Of
+        several about one subject only the latest is given, and `mark_published` ticks off those before it.
         """
         rank = case((table.c.queue == Priority.STAT, 0), (table.c.queue == DELIVER, 1), else_=2)
         of_job = and_(table.c.kind == HintKind.JOB, table.c.subject_id == job.c.id)
         of_delivery = and_(table.c.kind == HintKind.DELIVERY, table.c.subject_id == delivery.c.id)
         with self.read() as tx:
+            latest = func.max(table.c.id).label("id")
             query = (
-                select(table.c.id, table.c.kind, table.c.subject_id, table.c.queue)
+                select(latest, table.c.kind, table.c.subject_id, table.c.queue)
                 .select_from(table.outerjoin(job, of_job).outerjoin(delivery, of_delivery))
                 .where(table.c.published_at.is_(None), or_(due_job(tx.now), due_delivery(tx.now)))
-                .order_by(rank, table.c.subject_id, table.c.id)
+                .group_by(table.c.kind, table.c.subject_id, table.c.queue)
+                .order_by(rank, table.c.subject_id)
                 .limit(limit)
             )
             rows = tx.connection.execute(query).all()
@@ -97,5 +100,13 @@ class Outbox(Database):
             return
         with self.write() as tx:
             tx.connection.execute(
-                update(table).where(table.c.id.in_([hint.id for hint in hints])).values(published_at=tx.now)
+                update(table)
+                .where(
+                    table.c.kind == bindparam("of_kind"),
+                    table.c.subject_id == bindparam("of_subject"),
+                    table.c.id <= bindparam("up_to"),
+                    table.c.published_at.is_(None),
+                )
+                .values(published_at=tx.now),
+                [{"of_kind": hint.kind, "of_subject": hint.subject_id, "up_to": hint.id} for hint in hints],
             )

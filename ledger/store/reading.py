@@ -45,7 +45,7 @@ class Reading(Database):
 
         A number that is an accession number as well is the study's; "job 12" is always the job.
         """
-        text = text.strip()
+        text = text.replace("\0", "").strip()
         named = select(study).where(or_(study.c.uid == text, study.c.accession_number == text))
         number = _JOB_NUMBER.fullmatch(text)
         with self.read() as tx:

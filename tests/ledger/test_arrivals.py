@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -88,7 +90,9 @@ def test_other_bytes_under_a_known_uid_are_a_conflict_and_the_first_are_kept(led
 def test_a_uid_that_another_study_holds_is_a_conflict_of_that_study(ledger: Ledger) -> None:
     holder = receive(ledger, "1.2.3", [1])
     stray = slice_of("1.2.9", 1)
-    stray = type(stray)(**{name: getattr(stray, name) for name in stray.__slots__} | {"sop_instance": Uid("1.2.3.1.1")})
+    stray = type(stray)(
+        **{name: getattr(stray, name) for name in stray.__slots__} | {"sop_instance": Uid("1.2.3.1.1")}
+    )
 
     (receipt,) = ledger.record_arrivals([stray])
 
@@ -143,14 +147,16 @@ def test_a_batch_of_many_studies_and_an_empty_batch(ledger: Ledger) -> None:
 
 
 @given(order=st.permutations(range(8)), cuts=st.sets(st.integers(1, 7)))
-@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_the_order_of_arrival_and_the_batches_make_no_difference(tmp_path, order, cuts) -> None:
     arrivals = [slice_of("1.2.3", n, series=1 + n % 2) for n in range(8)] + [slice_of("1.2.3", 0)]
     arrivals = [arrivals[index] for index in order]
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.sqlite"
     with Ledger.open(LedgerSettings(url=f"sqlite:///{path}")) as ledger:
         edges = [0, *sorted(cuts), 8]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             ledger.record_arrivals(arrivals[start:end])
         (study,) = ledger.open_studies()
         held = {(s.series, i.sop_instance, i.digest) for s in ledger.series_of(study.id) for i in s.instances}
@@ -181,7 +187,11 @@ def test_what_is_set_aside_is_listed_once(ledger: Ledger) -> None:
             study_id=study_id,
         )
     (record,) = ledger.quarantined()
-    assert (record.sop_instance, record.path, record.study_id) == ("../../etc/passwd", "quarantine/1.dcm", study_id)
+    assert (record.sop_instance, record.path, record.study_id) == (
+        "../../etc/passwd",
+        "quarantine/1.dcm",
+        study_id,
+    )
     assert [e.event for e in ledger.history(study_id=study_id)] == ["arrived", "quarantined"]
     assert "quarantine/1.dcm" in set(ledger.known_paths())
     assert ledger.unknown_paths(["quarantine/1.dcm", "instances/none.dcm"]) == ["instances/none.dcm"]

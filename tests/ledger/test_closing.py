@@ -96,7 +96,9 @@ def test_the_same_input_set_is_the_same_job(ledger: Ledger) -> None:
 @pytest.mark.parametrize("stands", [JobState.QUEUED, JobState.RUNNING, JobState.PARKED])
 def test_a_late_slice_overtakes_the_unfinished_job_of_its_series(ledger: Ledger, stands: JobState) -> None:
     study_id = receive(ledger, "1.2.3")
-    other, first = close(ledger, study_id, [new_job(ledger, study_id, rule="other"), new_job(ledger, study_id)])
+    other, first = close(
+        ledger, study_id, [new_job(ledger, study_id, rule="other"), new_job(ledger, study_id)]
+    )
     if stands is not JobState.QUEUED:
         held = claim(ledger, first)
         if stands is JobState.PARKED:

@@ -7,7 +7,11 @@ from ledger.identifiers import AETitle, Digest, Uid
 components = st.one_of(st.just("0"), st.from_regex(r"[1-9][0-9]{0,8}", fullmatch=True))
 uids = st.lists(components, min_size=2, max_size=6).map(".".join)
 titles = (
-    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="\\"), min_size=1, max_size=16)
+    st.text(
+        st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="\\"),
+        min_size=1,
+        max_size=16,
+    )
     .map(str.strip)
     .filter(bool)
 )
@@ -34,7 +38,8 @@ def test_a_digest_survives_its_text(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1.", ".1", "1..2", "1.02", "01.2", "1.a", "../../etc/passwd", "1.2\n", "1" + ".1" * 32, "1.٣"]
+    "text",
+    ["", "1", "1.", ".1", "1..2", "1.02", "01.2", "1.a", "../../etc/passwd", "1.2\n", "1" + ".1" * 32, "1.٣"],
 )
 def test_what_is_no_uid_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a DICOM UID"):

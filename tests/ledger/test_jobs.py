@@ -20,7 +20,12 @@ def test_a_claim_carries_all_that_the_work_needs(ledger: Ledger) -> None:
     held = claim(ledger, job_id, owner="gpu-1")
 
     assert (held.epoch, held.attempt, held.owner, held.lease_s) == (1, 1, "gpu-1", 60)
-    assert (str(held.study), str(held.series), held.rule, held.model) == ("1.2.3", "1.2.3.1", "lungs", "lung_ct")
+    assert (str(held.study), str(held.series), held.rule, held.model) == (
+        "1.2.3",
+        "1.2.3.1",
+        "lungs",
+        "lung_ct",
+    )
     assert (held.settings, held.priority) == ({"threshold_hu": -950}, Priority.STAT)
     assert held.destinations == ("PACS", "RESEARCH")
     assert [(i.sop_instance, i.path, i.digest) for i in held.inputs] == [
@@ -63,7 +68,11 @@ def test_finishing_records_results_and_opens_a_delivery_to_each_destination(ledg
     deliveries = finish(ledger, claim(ledger, job_id))
 
     job = ledger.job(job_id)
-    assert (job.state, job.outcome, job.timings) == (JobState.DONE, Outcome.FOUND, {"load": 0.5, "model": 2.0})
+    assert (job.state, job.outcome, job.timings) == (
+        JobState.DONE,
+        Outcome.FOUND,
+        {"load": 0.5, "model": 2.0},
+    )
     assert job.finished_at is not None
     assert job.lease_owner is None
     results = ledger.results_of(job_id)
@@ -145,7 +154,9 @@ def test_a_crash_returns_the_job_and_counts_and_the_last_one_parks_it(ledger: Le
         )
         assert state is JobState.QUEUED
     held = claim(ledger, job_id)
-    state = ledger.return_job(held, JobEvent.CRASHED, because="the child was killed", retry_in_s=0, attempts_max=3)
+    state = ledger.return_job(
+        held, JobEvent.CRASHED, because="the child was killed", retry_in_s=0, attempts_max=3
+    )
 
     assert state is JobState.PARKED
     job = ledger.job(job_id)
@@ -178,9 +189,7 @@ def test_a_returned_job_waits_until_it_is_due(ledger: Ledger) -> None:
 
 def test_a_job_whose_attempts_are_used_up_is_parked_when_it_is_claimed(ledger: Ledger) -> None:
     job_id = queued_job(ledger)
-    ledger.return_job(
-        claim(ledger, job_id), JobEvent.CRASHED, because="killed", retry_in_s=0, attempts_max=3
-    )
+    ledger.return_job(claim(ledger, job_id), JobEvent.CRASHED, because="killed", retry_in_s=0, attempts_max=3)
     assert ledger.claim_job(job_id, owner="b", lease_s=60, attempts_max=1) is None
     assert ledger.job(job_id).state is JobState.PARKED
     assert ledger.job(job_id).because == "1 attempts used up; the last: killed"

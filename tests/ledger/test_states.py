@@ -62,4 +62,7 @@ def test_nothing_follows_a_finished_job() -> None:
 
 
 def test_a_parked_or_cancelled_job_can_be_asked_for_again() -> None:
-    assert states_before(job.TRANSITIONS, job.JobEvent.RESUBMITTED) == {job.JobState.PARKED, job.JobState.CANCELLED}
+    assert states_before(job.TRANSITIONS, job.JobEvent.RESUBMITTED) == {
+        job.JobState.PARKED,
+        job.JobState.CANCELLED,
+    }
