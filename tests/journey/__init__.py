@@ -1,0 +1,1 @@
+"""The whole product from scanner to archive."""

@@ -1,0 +1,72 @@
+"""Names, identifiers and accession numbers stay in the ledger and the spool (and in results): nowhere else."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from models.training.phantom_series import write_series
+from models.training.phantoms import chest
+from tests.journey.site import site
+from tests.peers.dcmtk import dcmsend, storescu
+from tests.peers.loopback import until
+from tests.peers.orthanc import orthanc
+from tests.peers.redis_server import redis
+
+pytestmark = [pytest.mark.peer, pytest.mark.journey]
+
+CANARIES = ("ZZPHI", "CANARY", "MRN-77777", "ACC-88888", "19470229", "Dr Canarius")
+
+
+def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
+    write_series(
+        chest(shape=(40, 128, 128)),
+        tmp_path / "study",
+        patient_name="ZZPHI^CANARY",
+        patient_id="MRN-77777",
+        accession="ACC-88888",
+        PatientBirthDate="19470229",  # No such day: validators would print it.
+        ReferringPhysicianName="Dr Canarius",
+        InstitutionName="CANARY hospital",
+    )
+    # One whose numbers are none: libraries like to print what they could not read.
+    for path in write_series(
+        chest(shape=(24, 64, 64)),
+        tmp_path / "odd",
+        patient_name="ZZPHI^CANARY",
+        patient_id="MRN-77777",
+        accession="ACC-88888",
+        SliceThickness="12345678",
+        KVP="87654321",
+    ):
+        path.write_bytes(path.read_bytes().replace(b"12345678", b"CANARY99").replace(b"87654321", b"CANARY11"))
+    said: list[str] = []
+    with orthanc(tmp_path / "archive") as archive, redis(tmp_path / "redis") as queue:
+        listening = threading.Event()
+
+        def overhear() -> None:
+            with queue.client.monitor() as monitor:
+                listening.set()
+                try:
+                    for command in monitor.listen():
+                        said.append(str(command))
+                except Exception:  # the server was stopped at the end of the test: there is no more to hear
+                    return
+
+        threading.Thread(target=overhear, daemon=True).start()
+        assert listening.wait(10)
+        with site(tmp_path / "site", archive, queue=queue.url) as running:
+            running.start("serve")
+            running.listens()
+            assert dcmsend(running.port, tmp_path / "study").returncode == 0
+            storescu(running.port, tmp_path / "odd")
+            until(lambda: len(archive.instances()) >= 2, within_s=120, what="the results are in the archive")
+            status = running.ask("status", "--json").stdout
+        log = running.log
+
+    assert len(log) > 200, "the site said nothing at all: there is nothing to search"
+    assert any("job_id" in command for command in said), "no message was overheard"
+    for canary in CANARIES:
+        assert canary not in log
+        assert canary not in status
+        assert not [command for command in said if canary in command]
