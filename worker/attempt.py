@@ -76,6 +76,7 @@ class Child:
         self._deadline = 0.0
         self._run_ends = 0.0  # However often the child says that it enters a stage.
         self._ready = False
+        self._runs = 0
         self._lock = threading.Lock()
 
     @property
@@ -111,20 +112,26 @@ class Child:
             os.set_blocking(self._process.stdin.fileno(), False)
             self._inbox = Inbox()
             self._ready = False
+            self._runs = 0
             self._run_ends = math.inf
             self._enter("start", self._settings.start_s)
 
     def run(self, request: RunRequest, bell: Bell) -> Done | Failed | Lost | Interrupted:
         """Have the child work on `request`, within the limits of its stages, or until `bell` rings.
 
-        After `Lost` and `Interrupted` the process is dead and a new one is starting.
+        After `Lost`, `Interrupted` and a crash the process is dead and a new one is starting.
         """
         if bell.rung is not None:
             return Interrupted(bell.rung)
         self.start()
         answer: Done | Failed | Lost | Interrupted
         try:
-            return self._converse(request, bell)
+            answer = self._converse(request, bell)
+            self._runs += 1
+            # What nobody foresaw may have broken more than one run: a CUDA context, for one, never recovers.
+            broken = isinstance(answer, Failed) and answer.fault == "crash"
+            if not broken and self._runs < self._settings.runs_per_child:
+                return answer
         except _BrokenOff as off:
             answer = off.answer
         except BrokenFrame as error:

@@ -42,19 +42,23 @@ Enter = Callable[[Stage, float | None], None]
 
 @dataclass(slots=True)
 class Residents:
-    """The models that stay loaded from one run to the next, all on one device."""
+    """The models that stay loaded from one run to the next, all on one device, the latest used last."""
 
     device: str = "auto"
+    at_most: int = 3  # A site has one or two; loading weights costs seconds, and keeping them costs the GPU.
     _models: dict[tuple[str, bool], Model] = field(default_factory=dict)
 
     def open(self, reference: str, *, allow_python: bool) -> Model:
         """The model, loaded. Raises `UnknownModel` and whatever its `load` raises."""
         key = (reference, allow_python)
-        if key not in self._models:
+        model = self._models.pop(key, None)
+        if model is None:
             model = open_model(reference, allow_python=allow_python)
+            while len(self._models) >= self.at_most:
+                self._models.pop(next(iter(self._models))).unload()
             model.load(device_named(self.device))
-            self._models[key] = model
-        return self._models[key]
+        self._models[key] = model
+        return model
 
 
 def device_named(name: str) -> str:

@@ -41,6 +41,8 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
         default=120.0, gt=0
     )  # Opening a model, reading files, encoding and checking, each.
     longest_s: float = Field(default=3600.0, gt=0)  # No manifest may ask for more than this.
+    # A library that leaks is forgiven so: after so many runs the child makes place for a fresh one.
+    runs_per_child: int = Field(default=500, ge=1)
     stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants; systemd kills after 30 s.
     child_memory_mib: int | None = Field(
         default=None, ge=256
@@ -51,7 +53,7 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     # for code that the site trusts as much as Wetread itself.
     allow_python_models: bool = False
 
-    relay_s: float = Field(default=0.02, gt=0)  # A job waits half of this on average; one look costs 0.1 ms.
+    relay_s: float = Field(default=0.02, gt=0)  # A job waits half of this on average; one look costs 1 ms.
     sweep_s: float = Field(default=10.0, gt=0)  # With the lease: a dead worker's job runs again within 75 s.
     republish_after_s: float = Field(default=60.0, gt=0)  # A hint that nobody took up by now is lost.
 

@@ -286,9 +286,10 @@ def _as_json(site: WorkerSite) -> bytes:
 
 
 def _listen(process: subprocess.Popen, ready: threading.Event) -> None:
-    for line in process.stdout:
-        if line.strip() == b"ready":
-            ready.set()
+    with process.stdout:
+        for line in process.stdout:
+            if line.strip() == b"ready":
+                ready.set()
 
 
 def _sha256(path: Path) -> str:
