@@ -38,26 +38,26 @@ def write_series(
     instance, so that a test can ask for another kernel, description or, on purpose, nonsense.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    series = _series_header(phantom, patient_name, patient_id, accession, series_number)
+    series = series_header(phantom, patient_name, patient_id, accession, series_number)
     positions = phantom.geometry.get_plane_positions()
     count = phantom.hu.shape[0]
     paths = []
     for k, position in enumerate(positions):
         instance = Dataset()
         instance.update(series)
-        instance.SOPInstanceUID = str(_uid(str(series.SeriesInstanceUID), str(k)))
+        instance.SOPInstanceUID = str(uid_of(str(series.SeriesInstanceUID), str(k)))
         instance.InstanceNumber = count - k if phantom.position.startswith("HF") else k + 1
-        instance.ImagePositionPatient = [_decimal(value) for value in position[0].ImagePositionPatient]
+        instance.ImagePositionPatient = [decimal(value) for value in position[0].ImagePositionPatient]
         stored = (phantom.hu[k].astype(np.int32) - RESCALE_INTERCEPT).astype("<u2")
         instance.PixelData = stored.tobytes()
         for keyword, value in attributes.items():
             setattr(instance, keyword, value)
         paths.append(folder / f"IM{k + 1:04d}.dcm")
-        _write(instance, paths[-1])
+        write(instance, paths[-1])
     return paths
 
 
-def _series_header(
+def series_header(
     phantom: Phantom, patient_name: str, patient_id: str, accession: str, series_number: int
 ) -> Dataset:
     """All attributes that the instances of the series share, Type 1 and 2 of the CT Image IOD complete."""
@@ -68,8 +68,8 @@ def _series_header(
 
     header = Dataset()
     header.SOPClassUID = CTImageStorage
-    header.StudyInstanceUID = str(_uid(study, "study"))
-    header.SeriesInstanceUID = str(_uid(study, str(series_number), voxels, "series"))
+    header.StudyInstanceUID = str(uid_of(study, "study"))
+    header.SeriesInstanceUID = str(uid_of(study, str(series_number), voxels, "series"))
     header.FrameOfReferenceUID = str(geometry.frame_of_reference_uid)
     header.PositionReferenceIndicator = None
     header.SpecificCharacterSet = "ISO_IR 192"
@@ -90,7 +90,9 @@ def _series_header(
     header.SeriesDescription = "Chest phantom"
     header.BodyPartExamined = "CHEST"
     header.PatientPosition = phantom.position
-    header.Manufacturer = "Wetread phantoms"  # "Wetread" alone is what our results say: those are never an input.
+    header.Manufacturer = (
+        "Wetread phantoms"  # "Wetread" alone is what our results say: those are never an input.
+    )
     header.ManufacturerModelName = "Chest phantom"
     header.DeviceSerialNumber = "1"
     header.SoftwareVersions = "1"
@@ -101,10 +103,10 @@ def _series_header(
     header.AcquisitionNumber = 1
     header.KVP = 120
     header.ConvolutionKernel = "STANDARD"
-    header.SliceThickness = _decimal(geometry.spacing_between_slices)
-    header.PixelSpacing = [_decimal(value) for value in geometry.pixel_spacing]
+    header.SliceThickness = decimal(geometry.spacing_between_slices)
+    header.PixelSpacing = [decimal(value) for value in geometry.pixel_spacing]
     orientation = geometry.get_plane_orientation()[0].ImageOrientationPatient
-    header.ImageOrientationPatient = [_decimal(value) for value in orientation]
+    header.ImageOrientationPatient = [decimal(value) for value in orientation]
 
     header.SamplesPerPixel = 1
     header.PhotometricInterpretation = "MONOCHROME2"
@@ -116,18 +118,18 @@ def _series_header(
     return header
 
 
-def _decimal(value: float) -> DSfloat:
+def decimal(value: float) -> DSfloat:
     """A Decimal String (PS3.5 §6.2): at most 16 characters."""
     return DSfloat(float(value), auto_format=True)
 
 
-def _uid(*parts: str) -> Uid:
+def uid_of(*parts: str) -> Uid:
     """A UID under 2.25 (PS3.5 §B.2) that depends on `parts` alone."""
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
     return Uid(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
-def _write(instance: Dataset, path: Path) -> None:
+def write(instance: Dataset, path: Path) -> None:
     instance.file_meta = FileMetaDataset()
     instance.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     instance.save_as(path, enforce_file_format=True)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from ledger.job import Outcome
-from models.builtin.lung_ct.measure import LAA950, LEFT, MEAN, PERC15, RIGHT, VOLUME, value_of
+from models.builtin.lung_ct.measure import LEFT, RIGHT, value_of
 from models.contract import Context
 from models.training.phantoms import chest
+from results.codes import LAA_950, MEAN, PERC15, VOLUME
 from tests.models.measuring import dice
 
 
@@ -53,7 +54,7 @@ def test_measurements_are_those_of_the_truth(lung_ct, ct) -> None:
     for segment, truth in ((right, phantom.right), (left, phantom.left)):
         assert value_of(segment, VOLUME) == pytest.approx(truth.volume_ml, rel=0.02)
         assert value_of(segment, MEAN) == pytest.approx(truth.mean_hu, abs=6)
-        assert value_of(segment, LAA950) == pytest.approx(truth.laa950_percent, abs=0.5)
+        assert value_of(segment, LAA_950) == pytest.approx(truth.laa950_percent, abs=0.5)
         assert value_of(segment, PERC15) == pytest.approx(truth.perc15_hu, abs=4)
 
 
@@ -64,7 +65,7 @@ def test_measurements_are_those_of_the_drawn_voxels(whole_chest, lung_ct, ct) ->
         hu = whole_chest.hu[findings.mask(segment.number)]
         assert value_of(segment, VOLUME) == pytest.approx(hu.size * whole_chest.geometry.voxel_volume / 1000)
         assert value_of(segment, MEAN) == pytest.approx(hu.mean(), abs=0.01)
-        assert value_of(segment, LAA950) == pytest.approx(100 * (hu <= -950).mean())
+        assert value_of(segment, LAA_950) == pytest.approx(100 * (hu <= -950).mean())
 
 
 def test_segments_say_what_they_are_in_codes_and_colours(whole_chest, lung_ct, ct) -> None:

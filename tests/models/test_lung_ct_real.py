@@ -6,8 +6,9 @@ import pytest
 import SimpleITK
 
 from ledger.job import Outcome
-from models.builtin.lung_ct.measure import LEFT, RIGHT, VOLUME, value_of
+from models.builtin.lung_ct.measure import LEFT, RIGHT, value_of
 from models.contract import Context
+from results.codes import VOLUME
 from tests.models import real
 from tests.models.measuring import dice
 

@@ -5,6 +5,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from models.training.phantom_enhanced import write_enhanced
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from tests.peers.programs import find
@@ -80,3 +81,28 @@ def test_any_attribute_can_be_asked_for(tmp_path) -> None:
 
     assert instance.ConvolutionKernel == "B70f"
     assert str(instance.PatientName) == "Müller^Ann"
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("view", [{}, {"tilt_deg": 10.0}], ids=str)
+def test_one_enhanced_instance_holds_the_same_chest(view, tmp_path) -> None:
+    phantom = chest(SMALL, **view)
+
+    (path,) = write_enhanced(phantom, tmp_path, accession="ACC1")
+
+    checked = subprocess.run([find("dciodvfy"), "-new", path], capture_output=True, text=True, check=False)
+    assert "Error" not in checked.stderr
+    assert "Warning" not in checked.stderr
+    volume = hd.imread(path).get_volume()
+    assert (volume.array == phantom.hu).all()
+    assert np.allclose(volume.affine, phantom.geometry.affine, atol=1e-3)
+
+
+def test_the_enhanced_instance_belongs_to_the_study_of_the_single_slices(tmp_path) -> None:
+    phantom = chest(SMALL)
+    single = pydicom.dcmread(write_series(phantom, tmp_path / "single", accession="A")[0])
+    enhanced = pydicom.dcmread(write_enhanced(phantom, tmp_path / "enhanced", accession="A")[0])
+
+    assert enhanced.StudyInstanceUID == single.StudyInstanceUID
+    assert enhanced.SeriesInstanceUID != single.SeriesInstanceUID
+    assert enhanced.NumberOfFrames == len(phantom.hu)

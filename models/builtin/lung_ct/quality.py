@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from models.builtin.lung_ct.measure import MEAN, VOLUME, value_of
+from models.builtin.lung_ct.measure import value_of
 from models.contract import ModelInput, NotForThisModel
 from models.prepare.morphology import Mask, Spacing
+from results.codes import MEAN, VOLUME
 from results.findings import Segment
 
 _LUNG_ML = (400.0, 5000.0)
