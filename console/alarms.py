@@ -1,5 +1,5 @@
-"""
-What an operator should look at now, each as one sentence that says what to do. Pure, from what was read elsewhere.
+"""What an operator should look at now, each as one sentence that says what to do. Pure, from what was read
+elsewhere.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,9 @@ QUEUE_S = 600.0  # Longer than any job of a built-in model on a slow machine.
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One thing to look at. `kind` is for programs, `words` for people; `urgent` means that work stands still."""
+    """One thing to look at. `kind` is for programs, `words` for people; `urgent` means that work stands
+    still.
+    """
 
     kind: str
     words: str
@@ -41,19 +43,27 @@ def alarms(
     counts: Counts,
     disk: Disk | None,
     spool: SpoolSettings,
+    *,
     parked: Sequence[JobRecord],
     deliveries: Iterable[DeliveryRecord],
     now: float,
 ) -> list[Alarm]:
-    """Everything that is out of order, the most urgent first. `parked` are jobs, `deliveries` those not settled well."""
+    """Everything that is out of order, the most urgent first. `parked` are jobs, `deliveries` those not
+    settled well.
+    """
     found = [*_disk(disk, spool), *_queue(counts)]
     found += [
-        Alarm("job parked", f"job {job.id} ({job.model}) is parked: {job.because}  →  wetread show {job.id}") for job in parked
+        Alarm("job parked", f"job {job.id} ({job.model}) is parked: {job.because}  →  wetread show {job.id}")
+        for job in parked
     ]
     found += _deliveries(list(deliveries), now)
     if counts.quarantined:
         found.append(
-            Alarm("quarantine", f"{counts.quarantined} received files lie in quarantine  →  wetread show quarantine", False)
+            Alarm(
+                "quarantine",
+                f"{counts.quarantined} received files lie in quarantine  →  wetread show quarantine",
+                False,
+            )
         )
     return sorted(found, key=lambda alarm: not alarm.urgent)
 
@@ -64,16 +74,30 @@ def _disk(disk: Disk | None, spool: SpoolSettings) -> list[Alarm]:
     room = f"{size(disk.free)} free, {disk.used_percent:.0f} % used"
     if disk.used_percent >= spool.hard_percent or disk.free < spool.reserve_bytes:
         marks = f"{spool.hard_percent:g} % or less than {size(spool.reserve_bytes)} free"
-        return [Alarm("disk full", f"the disk of the spool is too full to receive anything ({room}; the mark is {marks})")]
+        return [
+            Alarm(
+                "disk full",
+                f"the disk of the spool is too full to receive anything ({room}; the mark is {marks})",
+            )
+        ]
     if disk.used_percent >= spool.soft_percent:
-        return [Alarm("disk", f"the disk of the spool fills up ({room}); finished studies are deleted early", False)]
+        return [
+            Alarm(
+                "disk", f"the disk of the spool fills up ({room}); finished studies are deleted early", False
+            )
+        ]
     return []
 
 
 def _queue(counts: Counts) -> list[Alarm]:
     if counts.oldest_queued_s is not None and counts.oldest_queued_s > QUEUE_S:
         since = duration(counts.oldest_queued_s)
-        return [Alarm("queue", f"a job has been waiting for a worker for {since}: does one run, is the queue reachable?")]
+        return [
+            Alarm(
+                "queue",
+                f"a job has been waiting for a worker for {since}: does one run, is the queue reachable?",
+            )
+        ]
     return []
 
 
@@ -87,11 +111,16 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
             jobs = sorted({one.job_id for one in refused})
             again = f"wetread retry {jobs[0]}" + (" …" if len(jobs) > 1 else "")
             found.append(
-                Alarm("delivery parked", f"{peer} refused {len(refused)} results for good: {refused[-1].because}  →  {again}")
+                Alarm(
+                    "delivery parked",
+                    f"{peer} refused {len(refused)} results for good: {refused[-1].because}  →  {again}",
+                )
             )
         if failing:
             due = min(one.next_attempt_at for one in failing)
             soon = f"in {duration(due - now)}" if due > now else "now"
-            words = f"{peer} is away: {len(failing)} results wait, next attempt {soon} ({failing[-1].because})"
+            words = (
+                f"{peer} is away: {len(failing)} results wait, next attempt {soon} ({failing[-1].because})"
+            )
             found.append(Alarm("peer away", f"{words}  →  wetread echo {peer}"))
     return found

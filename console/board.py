@@ -1,6 +1,4 @@
-"""
-A board of stages that fills while one watches; on anything that is no terminal, one line for each change.
-"""
+"""A board of stages that fills while one watches; where there is no terminal, one line for each change."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -92,7 +90,9 @@ class Board:
         stage.took_s = took_s if took_s is not None else time.monotonic() - began
         if not self._console.is_terminal:
             sign = "ok  " if mark is Mark.GOOD else "FAIL"
-            self._console.print(f"{sign} {name:<{self._width}}  {words}  ({stage.took_s:.1f} s)", highlight=False)
+            self._console.print(
+                f"{sign} {name:<{self._width}}  {words}  ({stage.took_s:.1f} s)", soft_wrap=True
+            )
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))

@@ -17,7 +17,8 @@ def print_models(console: Console) -> None:
     table = plain_table("Model", "What it does", "Takes", "Licence")
     for manifest in installed():
         wants = manifest.input
-        takes = f"{'/'.join(wants.modality)}, {wants.minimum_slices} slices or more, ≤ {wants.spacing_max_mm:g} mm apart"
+        slices = f"{wants.minimum_slices} slices or more, ≤ {wants.spacing_max_mm:g} mm apart"
+        takes = f"{'/'.join(wants.modality)}, {slices}"
         table.add_row(f"{manifest.name}@{manifest.version}", manifest.title, takes, manifest.licence)
     console.print(table)
     console.print("\nThe card of one: [bold]wetread models show NAME[/]")

@@ -1,8 +1,9 @@
-"""
-`wetread`: every command, what it takes, and how it ends.
+# Commands import what they need when they run, and Typer wants their options as plain arguments:
+# ruff: noqa: PLC0415, PLR0917
+"""`wetread`: every command, what it takes, and how it ends.
 
-Exit codes: 0 it is so; 1 it is not, and standard error says why; 2 the command or the settings cannot be understood.
-Commands import what they need when they run, so that `wetread status` does not wait for torch.
+Exit codes: 0 it is so; 1 it is not, and standard error says why; 2 the command or the settings cannot be
+understood. Commands import what they need when they run, so that `wetread status` does not wait for torch.
 """
 
 import os
@@ -29,17 +30,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="List the installed models, or print the card of one.", invoke_without_command=True)
+models_app = typer.Typer(
+    help="List the installed models, or print the card of one.", invoke_without_command=True
+)
 app.add_typer(models_app, name="models", rich_help_panel="Set up")
 
 _RUN, _WATCH, _DECIDE, _SET_UP = "Run", "Watch", "Decide", "Set up"
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="WETREAD_CONFIG", help="Settings file. Default: ./wetread.toml if it is there."),
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="WETREAD_CONFIG",
+        help="Settings file. Default: ./wetread.toml if it is there.",
+    ),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Data folder, instead of \\[site] data. Default: ./wetread-data.")
+    Path | None,
+    typer.Option("--data", help="Data folder, instead of \\[site] data. Default: ./wetread-data."),
 ]
 LedgerUrl = Annotated[str | None, typer.Option("--ledger", help="Database URL, instead of \\[ledger] url.")]
 QueueUrl = Annotated[str | None, typer.Option("--queue", help="Redis URL, instead of \\[queue] url.")]
@@ -84,7 +93,9 @@ def worker(
     data: Data = None,
     ledger: LedgerUrl = None,
     queue: QueueUrl = None,
-    only: Annotated[list[WorkerRole] | None, typer.Option(help="Run just this part; may be given twice.")] = None,
+    only: Annotated[
+        list[WorkerRole] | None, typer.Option(help="Run just this part; may be given twice.")
+    ] = None,
 ) -> None:
     """Run a worker alone: compute, deliver and dispatch. Any number of them, on any number of hosts.
 
@@ -104,7 +115,9 @@ def run(
         Path, typer.Argument(help="Folder of DICOM files.", exists=True, file_okay=False, resolve_path=True)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", resolve_path=True)],
-    device: Annotated[str, typer.Option(help='"cpu", "cuda:0", or "auto": the GPU if there is one.')] = "auto",
+    device: Annotated[
+        str, typer.Option(help='"cpu", "cuda:0", or "auto": the GPU if there is one.')
+    ] = "auto",
 ) -> None:
     """Run a model on a folder of DICOM files, without any network: SEG, SR and a picture come out.
 
@@ -119,11 +132,17 @@ def run(
 def demo(
     dicom: Annotated[
         Path | None,
-        typer.Option(help="Send this folder instead of a phantom.", exists=True, file_okay=False, resolve_path=True),
+        typer.Option(
+            help="Send this folder instead of a phantom.", exists=True, file_okay=False, resolve_path=True
+        ),
     ] = None,
-    keep: Annotated[Path | None, typer.Option(help="Work in this folder (new or empty). Default: a temporary one.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Work in this folder (new or empty). Default: a temporary one.")
+    ] = None,
 ) -> None:
-    """Show the whole journey in about a minute: scanner, node, worker, archive, all real, all on this machine."""
+    """Show the whole journey in about a minute: scanner, node, worker, archive, all real, all on this
+    machine.
+    """
     from console.demo import demo as show_demo
 
     show_demo(dicom, keep, _console())
@@ -147,19 +166,23 @@ def status(
     site = _site(config, data)
     if watch:
         looking.watch(site, _open(site), _console(), limit=limit, patient=patient)
-    elif not looking.print_status(site, _open(site), _console(), as_json=as_json, limit=limit, patient=patient):
+    elif not looking.print_status(
+        site, _open(site), _console(), as_json=as_json, limit=limit, patient=patient
+    ):
         raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=_WATCH)
 def show(
-    what: Annotated[str, typer.Argument(metavar="STUDY|JOB", help="Study UID, accession number, or number of a job.")],
+    what: Annotated[
+        str, typer.Argument(metavar="STUDY|JOB", help="Study UID, accession number, or number of a job.")
+    ],
     config: Config = None,
     data: Data = None,
     as_json: AsJson = False,
     patient: Annotated[bool, typer.Option("--patient", help="Show the patient's name and id.")] = False,
 ) -> None:
-    """The whole history of one study or job, with reasons; on top, in one sentence: why is there no result?"""
+    """The history of one study or job, with reasons; on top, in one sentence: why is there no result?"""
     from console.show import show as show_one
 
     site = _site(config, data)
@@ -304,4 +327,6 @@ def main() -> None:
 
 
 def _complain(error: WetreadError) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"wetread: {error}", markup=False, style="red")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"wetread: {error}", markup=False, style="red"
+    )

@@ -1,4 +1,6 @@
-"""A process that the demo needs beside it: started, waited for until it says so, and gone when the block ends."""
+"""A process that the demo needs beside it: started, waited for until it says so, and gone when the block
+ends.
+"""
 
 import signal
 import subprocess
@@ -31,7 +33,9 @@ class Companion:
         """Raise `CompanionLost` with its last words if it has ended."""
         if self.process.poll() is not None:
             words = "\n".join(self.log.read_text(errors="replace").splitlines()[-_LAST_WORDS:])
-            raise CompanionLost(f"{self.name} ended with exit code {self.process.returncode}; its log ends:\n{words}")
+            raise CompanionLost(
+                f"{self.name} ended with exit code {self.process.returncode}; its log ends:\n{words}"
+            )
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""
-What is wrong with a settings file, in sentences that name the file, the line, the key and the nearest known key.
+"""What is wrong with a settings file, in sentences that name the file, the line, the key and the nearest
+known key.
 """
 
 import difflib
@@ -36,7 +36,7 @@ def _joined(detail: ErrorDetails) -> ErrorDetails:
     return detail
 
 
-def _sentence(detail: ErrorDetails, whole: type[BaseModel]) -> str:
+def _sentence(detail: ErrorDetails, whole: type[BaseModel]) -> str:  # noqa: PLR0911  One for each kind.
     *place, key = detail["loc"] or ("",)
     if detail["type"] == "extra_forbidden":
         if not place:
@@ -47,17 +47,20 @@ def _sentence(detail: ErrorDetails, whole: type[BaseModel]) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if not detail["loc"]:
         return message
-    if detail["type"] in ("model_type", "model_attributes_type", "dict_type") or (not place and "tuple" in message):
-        if isinstance(key, int):
-            return f"[[{place[0]}]] number {key + 1} has to be a table"
-        repeated = "tuple" in message or place
-        return f"{key!r} has to be a table: write [[{key}]]" if repeated else f"{key!r} has to be a table: write [{key}]"
+    if detail["type"] in ("model_type", "dict_type") or (not place and "tuple" in message):
+        return _no_table(place, key, repeated="tuple" in message)
     if isinstance(detail["input"], dict):  # A check of the table as a whole.
         return f"{_table(detail['loc'])}: {message}"
     # A URL may carry a password.
     given = "" if "url" in str(key) or repr(detail["input"]) in message else f" (it says {detail['input']!r})"
     name = f"{key!r} in {_table(place)}" if isinstance(key, str) else f"entry {key + 1} of {_table(place)}"
     return f"{name}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _no_table(place: Sequence[int | str], key: int | str, *, repeated: bool) -> str:
+    if isinstance(key, int):
+        return f"[[{place[0]}]] number {key + 1} has to be a table"
+    return f"{key!r} has to be a table: write {f'[[{key}]]' if repeated else f'[{key}]'}"
 
 
 def _table(place: Sequence[int | str]) -> str:

@@ -1,4 +1,4 @@
-"""What an operator decides about one job: again, or not at all. Every decision is written into its history."""
+"""What an operator decides about one job: again, or not at all. Its history keeps every decision."""
 
 from ledger.delivery import DeliveryState
 from ledger.errors import WetreadError
@@ -12,7 +12,9 @@ class NothingToDecide(WetreadError):
 
 
 def retry(ledger: Ledger, number: int, because: str) -> str:
-    """Open the job again, or its deliveries where the job itself is done. Returns what was done, as a sentence."""
+    """Open the job again, or its deliveries where the job itself is done. Returns what was done, as a
+    sentence.
+    """
     job = ledger.job(JobId(number))
     if job.state in (JobState.PARKED, JobState.CANCELLED):
         ledger.retry_job(job.id, because)
@@ -23,7 +25,9 @@ def retry(ledger: Ledger, number: int, because: str) -> str:
         if delivery.state in (DeliveryState.PARKED, DeliveryState.CANCELLED)
     ]
     if not stopped:
-        raise NothingToDecide(f"job {job.id} is {job.state}, and none of its deliveries is parked or cancelled")
+        raise NothingToDecide(
+            f"job {job.id} is {job.state}, and none of its deliveries is parked or cancelled"
+        )
     for delivery in stopped:
         ledger.retry_delivery(delivery.id, because)
     peers = ", ".join(sorted({delivery.peer for delivery in stopped}))
@@ -31,7 +35,9 @@ def retry(ledger: Ledger, number: int, because: str) -> str:
 
 
 def cancel(ledger: Ledger, number: int, because: str) -> str:
-    """Withdraw the job, or what is left to deliver of a job that is done. Returns what was done, as a sentence."""
+    """Withdraw the job, or what is left to deliver of a job that is done. Returns what was done, as a
+    sentence.
+    """
     job = ledger.job(JobId(number))
     if job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PARKED):
         ledger.cancel_job(job.id, because)

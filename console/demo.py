@@ -1,14 +1,14 @@
-"""
-The whole journey of one study on this machine: scanner → Wetread → archive, everything real, nothing installed.
+"""The whole journey of one study on this machine: scanner → Wetread → archive, everything real.
 
-The scanner sends over DICOM, `wetread serve` runs in its own process tree with a real Redis, and the archive is
-another process. What is shown at the end was read from what the archive received. The demo succeeds only if all of
-it is true.
+The scanner sends over DICOM, `wetread serve` runs in its own process tree with a real Redis, and the archive
+is another process. What is shown at the end was read from what the archive received. The demo succeeds only
+if all of it is true.
 """
 
 import socket
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ from console.tables import findings_table
 from console.tree import python
 from ledger.errors import SiteError, WetreadError
 from ledger.store.ledger import Ledger
-from models.training.phantoms import Phantom, chest
 from models.training.phantom_series import write_series
+from models.training.phantoms import Phantom, chest
 
 _NODE, _ARCHIVE = "WETREAD", "ARCHIVE"
 _PATIENCE_S = 180.0  # Without any change. A full chest CT takes ten seconds on two cores.
@@ -125,7 +125,9 @@ def _images(dicom: Path | None, folder: Path, board: Board) -> Images:
     phantom = chest(_SHAPE, seed=int(time.time()) % 1_000_000, emphysema=_EMPHYSEMA)
     files = sendable(write_series(phantom, folder / "scanner", accession="DEMO-1"))
     slices, rows, columns = _SHAPE
-    board.good("images", f"a chest CT of {slices} slices, {rows} × {columns}: a phantom whose right answer is known")
+    board.good(
+        "images", f"a chest CT of {slices} slices, {rows} × {columns}: a phantom whose right answer is known"
+    )
     return Images(files, phantom)
 
 
@@ -138,20 +140,21 @@ def _journey(images: Images, folder: Path, board: Board, stack: ExitStack) -> Pr
             one.check()
 
     total = len(images.files)
+    studies = {file.study for file in images.files}
     board.begin("sent", f"SCANNER → {_NODE}", 0.0)
-    send(
-        images.files,
-        port=site.node.port,
-        called=_NODE,
-        on_sent=lambda n: board.begin("sent", f"SCANNER → {_NODE}, {n} of {total} images", n / total),
-    )
-    board.good("sent", f"SCANNER → {_NODE} by C-STORE: {total} images, each answered with Success")
     with closing(Ledger.open(site.ledger)) as ledger:
-        studies = {file.study for file in images.files}
+        scanner = ThreadPoolExecutor(1)
+        sending = scanner.submit(send, images.files, port=site.node.port, called=_NODE)
+        scanner.shutdown(wait=False)  # After Ctrl-C it ends when the node does.
+        while wait([sending], 0.1).not_done:
+            check()
+            here = sum(study.instances for study in ledger.studies() if str(study.study) in studies)
+            board.begin("sent", f"SCANNER → {_NODE}, {here} of {total} images", here / total)
+        sending.result()
+        board.good("sent", f"SCANNER → {_NODE} by C-STORE: {total} images, each answered with Success")
         end = follow(ledger, studies, total, board, check=check, patience_s=_PATIENCE_S)
     board.begin("re-read", "what the archive received")
-    paths = [file.path for file in images.files]
-    proof = prove(end, folder / "archive", images.phantom, paths, folder / "overlay.png")
+    proof = prove(end, folder / "archive", images.phantom, images.files, folder / "overlay.png")
     if proof.complaints:
         board.bad("re-read", "; ".join(proof.complaints))
     else:
@@ -174,7 +177,10 @@ def _start(folder: Path, board: Board, stack: ExitStack) -> tuple[Site, list[Com
         stack.enter_context(companion("the archive", archive, folder / "archive.log", says="ready")),
         stack.enter_context(companion("wetread serve", serve, folder / "serve.log", says="is ready")),
     ]
-    board.good("started", f"wetread serve ({_NODE}, port {node_port}) and an archive ({_ARCHIVE}, port {archive_port})")
+    board.good(
+        "started",
+        f"wetread serve ({_NODE}, port {node_port}) and an archive ({_ARCHIVE}, port {archive_port})",
+    )
     return load_site(settings), companions
 
 

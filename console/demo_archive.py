@@ -1,5 +1,4 @@
-"""
-An archive for the demo: a real DICOM storage SCP in a process of its own that keeps what it receives.
+"""An archive for the demo: a real DICOM storage SCP in a process of its own that keeps what it receives.
 
     python -m console.demo_archive FOLDER PORT AE_TITLE
 
@@ -13,9 +12,9 @@ import threading
 from pathlib import Path
 
 from pydicom import dcmread
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, AllStoragePresentationContexts, VerificationPresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from pynetdicom.sop_class import Verification
 
 SUCCESS = 0x0000
 CANNOT_UNDERSTAND = 0xC000  # PS3.4 §B.2.3
@@ -31,11 +30,13 @@ class DemoArchive:
 
     def keep(self, event: Event) -> int:
         """Store one instance as it was sent; the same SOP Instance again replaces itself."""
+        request = event.request
+        assert isinstance(request, C_STORE)
         modality = str(event.dataset.get("Modality", ""))
         if not (modality.isascii() and modality.isalpha()):
             return CANNOT_UNDERSTAND
         with self._lock:
-            uid = str(event.request.AffectedSOPInstanceUID)
+            uid = str(request.AffectedSOPInstanceUID)
             number = 1 + sum(path.name.startswith(f"{modality}-") for path in self._kept.values())
             path = self._kept.get(uid, self.folder / f"{modality}-{number}.dcm")
             temporary = path.with_suffix(".part")
@@ -47,7 +48,10 @@ class DemoArchive:
 
 def received(folder: Path) -> dict[str, Path]:
     """The files that the archive at `folder` keeps, by SOP Instance UID."""
-    return {str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID): path for path in folder.glob("*.dcm")}
+    return {
+        str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID): path
+        for path in folder.glob("*.dcm")
+    }
 
 
 def main() -> None:
@@ -56,8 +60,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     archive = DemoArchive(folder)
     ae = AE(ae_title=title)
-    ae.supported_contexts = AllStoragePresentationContexts
-    ae.add_supported_context(Verification)
+    ae.supported_contexts = [*AllStoragePresentationContexts, *VerificationPresentationContexts]
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -1,16 +1,16 @@
-"""
-Follows a study through the ledger, stage by stage, until nothing more will happen by itself.
+"""Follows a study through the ledger, stage by stage, until nothing more will happen by itself.
 
-It reads what `wetread status` and `wetread show` read: the demo has no other way of knowing than an operator has.
+It reads what `wetread status` and `wetread show` read: the demo has no other way of knowing than an operator
+has.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import chain
 
 from console.board import Board
-from console.tables import listed
+from console.tables import listed, timings
 from ledger.delivery import SETTLED, DeliveryRecord, DeliveryState
 from ledger.errors import WetreadError
 from ledger.job import JobRecord, JobState, Outcome
@@ -40,12 +40,18 @@ class Snapshot:
 
 
 def follow(
-    ledger: Ledger, studies: Collection[str], images: int, board: Board, *, check: Callable[[], None], patience_s: float
+    ledger: Ledger,
+    studies: Collection[str],
+    images: int,
+    board: Board,
+    *,
+    check: Callable[[], None],
+    patience_s: float,
 ) -> Snapshot:
     """Show the journey of `studies` (`images` instances in all) on `board` until every delivery is settled.
 
-    `check` raises when a process that is needed is gone. Raises `JourneyStopped` when nothing was routed, a job or
-    a delivery ended badly, or nothing has changed for `patience_s`.
+    `check` raises when a process that is needed is gone. Raises `JourneyStopped` when nothing was routed, a
+    job or a delivery ended badly, or nothing has changed for `patience_s`.
     """
     before: tuple[object, ...] = ()
     changed_at = time.monotonic()
@@ -62,7 +68,9 @@ def follow(
         if progress != before:
             before, changed_at = progress, time.monotonic()
         if time.monotonic() - changed_at > patience_s:
-            raise JourneyStopped(f"nothing has happened for {patience_s:.0f} s at the stage {board.current()!r}")
+            raise JourneyStopped(
+                f"nothing has happened for {patience_s:.0f} s at the stage {board.current()!r}"
+            )
         time.sleep(_LOOK_S)
 
 
@@ -90,7 +98,9 @@ def finished(now: Snapshot, images: int, board: Board) -> bool:
         return False
     first = min(study.first_arrival_at for study in now.studies)
     last = max(study.last_arrival_at for study in now.studies)
-    board.good("received", f"{received} images on disk and in the ledger, each before its Success", last - first)
+    board.good(
+        "received", f"{received} images on disk and in the ledger, each before its Success", last - first
+    )
     if any(study.state is StudyState.OPEN for study in now.studies):
         board.begin("closed", "waiting: is the study complete?")
         return False
@@ -131,15 +141,18 @@ def _worked(now: Snapshot, board: Board) -> bool:
         count = f"{len(done)} of {_jobs(len(now.jobs))} done, " if len(now.jobs) > 1 else ""
         board.begin("running", f"{count}{now.jobs[0].model}: load, model, encode, check{attempt}")
         return False
-    timings = ", ".join(f"{stage} {sum(j.timings.get(stage, 0.0) for j in done):.1f} s" for stage in _stages(done))
+    stages = {stage for job in done for stage in job.timings}
+    spent = timings({stage: sum(job.timings.get(stage, 0.0) for job in done) for stage in stages})
     took = max(job.finished_at or 0.0 for job in done) - min(started)
-    board.good("running", timings or "done", took)
+    board.good("running", spent or "done", took)
     if refused := [job for job in done if job.outcome is Outcome.REFUSED]:
         board.good("results", f"{len(now.results)}: the model refused, and its report says why", 0.0)
         if len(refused) == len(done) and not now.deliveries:
             raise JourneyStopped(f"the model did not analyse the images: {refused[0].because}")
     roles = listed(f"{role}" for role in dict.fromkeys(result.role for result in now.results))
-    board.good("results", f"{len(now.results)} objects, read back and compared before they leave: {roles}", 0.0)
+    board.good(
+        "results", f"{len(now.results)} objects, read back and compared before they leave: {roles}", 0.0
+    )
     return True
 
 
@@ -153,12 +166,12 @@ def _delivered(now: Snapshot, board: Board) -> bool:
         return False
     finished_at = max(job.finished_at or 0.0 for job in now.jobs)
     last = max((one.committed_at or 0.0 for one in settled), default=finished_at)
-    board.good("delivered", f"{len(settled)} objects, leaves before the report that refers to them", last - finished_at)
+    board.good(
+        "delivered",
+        f"{len(settled)} objects, leaves before the report that refers to them",
+        last - finished_at,
+    )
     return True
-
-
-def _stages(jobs: Sequence[JobRecord]) -> list[str]:
-    return list(dict.fromkeys(stage for job in jobs for stage in job.timings))
 
 
 def _jobs(count: int) -> str:

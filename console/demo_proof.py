@@ -1,6 +1,5 @@
-"""
-Is it true? What the archive received, read again and compared: with the ledger's own account, and, where the images
-were a phantom, with the right answer.
+"""Is it true? What the archive received, read again and compared: with the ledger's own account, and, where
+the images were a phantom, with the right answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pydicom import dcmread
 
 from console.demo_archive import received
 from console.demo_follow import Snapshot
+from console.demo_scanner import Sendable
 from console.reading import Reading, read_report
 from console.tables import Value
 from ledger.errors import WetreadError
@@ -39,8 +39,12 @@ class Proof:
     complaints: tuple[str, ...]
 
 
-def prove(end: Snapshot, archive: Path, phantom: Phantom | None, images: Sequence[Path], picture: Path) -> Proof:
-    """Read again what lies in the folder `archive`; the overlay is drawn to `picture` from the archive's SEG."""
+def prove(
+    end: Snapshot, archive: Path, phantom: Phantom | None, images: Sequence[Sendable], picture: Path
+) -> Proof:
+    """Read again what lies in the folder `archive`; the overlay is drawn to `picture` from the archive's
+    SEG.
+    """
     kept = received(archive)
     by_role: dict[Role, list[Path]] = {role: [] for role in Role}
     complaints = []
@@ -68,21 +72,19 @@ def prove(end: Snapshot, archive: Path, phantom: Phantom | None, images: Sequenc
     )
 
 
-def _draw(segmentations: Sequence[Path], images: Sequence[Path], picture: Path, complaints: list[str]) -> Path | None:
+def _draw(
+    segmentations: Sequence[Path], images: Sequence[Sendable], picture: Path, complaints: list[str]
+) -> Path | None:
     if not segmentations:
         return None
     series = {str(item.SeriesInstanceUID) for item in dcmread(segmentations[0]).ReferencedSeriesSequence}
-    source = [path for path in images if str(_series_of(path)) in series]
+    source = [image.path for image in images if image.series in series]
     try:
         picture.write_bytes(overlay(source, segmentations[0]))
     except WetreadError as error:
         complaints.append(f"the picture could not be drawn: {error}")
         return None
     return picture
-
-
-def _series_of(path: Path) -> object:
-    return dcmread(path, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True).get("SeriesInstanceUID")
 
 
 def _against_the_truth(values: Sequence[Value], phantom: Phantom) -> Iterator[str]:
@@ -96,7 +98,8 @@ def _against_the_truth(values: Sequence[Value], phantom: Phantom) -> Iterator[st
                 continue
             relative, absolute = TOLERANCE[code]
             if abs(said[0].value - right_answer) > absolute + relative * abs(right_answer):
-                yield f"{said[0].name} of the {side} lung is {said[0].value:.1f}, but {right_answer:.1f} is true"
+                what = f"{said[0].name} of the {side} lung"
+                yield f"{what} is {said[0].value:.1f}, but {right_answer:.1f} is true"
 
 
 def _answers(truth: LungTruth) -> dict[str, float]:

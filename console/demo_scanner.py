@@ -1,19 +1,21 @@
-"""
-A scanner for the demo: an SCU that sends a folder as a modality would, one association, one C-STORE for each image.
+"""A scanner for the demo: it sends a folder as a modality would, on one association, one C-STORE for each
+image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pynetdicom import AE, build_context
 
+from dicom_node.peers import PeerSettings
+from dicom_node.send import AnswerKind, send_many
 from ledger.errors import PeerError, StudyError
+from ledger.identifiers import AETitle
 
-_CONTEXTS_MAX = 128  # PS3.8 §9.3.2.2: odd numbers 1 to 255
-_META = ["SOPInstanceUID", "SOPClassUID", "StudyInstanceUID"]
+_DEADLINE_S = 900.0
+_META = ["SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"]
 
 
 class NotTaken(PeerError):
@@ -26,20 +28,22 @@ class NothingToSend(StudyError):
 
 @dataclass(frozen=True, slots=True)
 class Sendable:
-    """One file that can be sent: what it is, and how it is encoded."""
+    """One file that can be sent, and what it belongs to."""
 
     path: Path
-    sop_class: str
-    transfer_syntax: str
     study: str
+    series: str
+    sop_instance: str
 
 
 def sendable(paths: Sequence[Path]) -> list[Sendable]:
-    """Those of `paths` that are complete DICOM instances. Raises `NothingToSend` when there is none."""
-    found = list(_sendable(paths))
+    """Those of `paths` that are complete DICOM instances, each once. Raises `NothingToSend` when there is
+    none.
+    """
+    found = {one.sop_instance: one for one in _sendable(paths)}
     if not found:
-        raise NothingToSend("there is no DICOM instance in that folder (with SOP, Series and Study Instance UID)")
-    return found
+        raise NothingToSend("there is no complete DICOM instance in that folder")
+    return list(found.values())
 
 
 def _sendable(paths: Sequence[Path]) -> Iterator[Sendable]:
@@ -48,35 +52,20 @@ def _sendable(paths: Sequence[Path]) -> Iterator[Sendable]:
             header = dcmread(path, specific_tags=_META, stop_before_pixels=True)
         except (InvalidDicomError, OSError, ValueError):
             continue
-        syntax = header.file_meta.get("TransferSyntaxUID")
-        if syntax and all(header.get(keyword) for keyword in _META):
-            yield Sendable(path, str(header.SOPClassUID), str(syntax), str(header.StudyInstanceUID))
+        meta = header.file_meta
+        if all(header.get(keyword) for keyword in _META) and meta.get("TransferSyntaxUID"):
+            study, series = str(header.StudyInstanceUID), str(header.SeriesInstanceUID)
+            yield Sendable(path, study, series, str(header.SOPInstanceUID))
 
 
-def send(files: Sequence[Sendable], *, port: int, called: str, on_sent: Callable[[int], None]) -> None:
-    """Send `files` as SCANNER to the node on this machine. Raises `NotTaken` at the first image that is not taken."""
-    # One context for each pair, so that every file can go as it is stored.
-    pairs = sorted({(file.sop_class, file.transfer_syntax) for file in files})
-    sent = 0
-    for some in _in_groups(pairs):
-        ae = AE(ae_title="SCANNER")
-        ae.requested_contexts = [build_context(sop_class, syntax) for sop_class, syntax in some]
-        association = ae.associate("127.0.0.1", port, ae_title=called)
-        if not association.is_established:
-            raise NotTaken(f"the node {called} on port {port} did not accept the association of the scanner")
-        try:
-            for file in files:
-                if (file.sop_class, file.transfer_syntax) in some:
-                    status = association.send_c_store(dcmread(file.path)).get("Status")
-                    if status != 0x0000:
-                        said = "nothing" if status is None else f"status 0x{status:04X}"
-                        raise NotTaken(f"the node answered {said} to image {sent + 1} of {len(files)}")
-                    sent += 1
-                    on_sent(sent)
-        finally:
-            association.release()
-
-
-def _in_groups(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
-    for start in range(0, len(pairs), _CONTEXTS_MAX):
-        yield tuple(pairs[start : start + _CONTEXTS_MAX])
+def send(files: Sequence[Sendable], *, port: int, called: str) -> None:
+    """Send `files` as SCANNER to the node on this machine. Raises `NotTaken` where one of them was not
+    taken.
+    """
+    node = PeerSettings(name="node", ae_title=called, host="127.0.0.1", port=port)
+    answers = send_many(
+        [file.path for file in files], node, calling=AETitle("SCANNER"), deadline_s=_DEADLINE_S
+    )
+    refused = [answer for answer in answers if answer.kind not in (AnswerKind.ACCEPTED, AnswerKind.WARNING)]
+    if refused:
+        raise NotTaken(f"the node did not take {len(refused)} of {len(files)} images: {refused[0].because}")

@@ -12,7 +12,9 @@ _DEADLINE_S = 15.0  # A person waits.
 
 
 def echo(site: Site, name: str) -> tuple[bool, str]:
-    """Whether the peer called `name` answers, and the sentence to show. Raises `SettingsRefused` for an unknown one."""
+    """Whether the peer called `name` answers, and the sentence to show. Raises `SettingsRefused` for an
+    unknown one.
+    """
     peer = named(site.peers, name)
     if peer is None:
         known = [one.name for one in site.peers]

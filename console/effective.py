@@ -18,7 +18,9 @@ def print_settings(site: Site, path: Path | None, console: Console, *, as_json: 
     """Every key of every table with its value; those that the file at `path` sets are marked."""
     rows = list(_rows(site, read_tables(path)))
     if as_json:
-        console.print_json(json.dumps([{"table": t, "key": k, "value": v, "given": g} for t, k, v, g in rows]))
+        console.print_json(
+            json.dumps([{"table": t, "key": k, "value": v, "given": g} for t, k, v, g in rows])
+        )
         return
     console.print(f"Settings file: [bold]{path or 'none; these are the defaults'}[/]\n")
     table = plain_table("Table", "Key", "Value", "From")

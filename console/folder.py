@@ -1,6 +1,5 @@
-"""
-The series in a folder of DICOM files, as the routing rules see them: so that `wetread run` chooses, and says why
-not, in the same words as the node.
+"""The series in a folder of DICOM files, as the routing rules see them: so that `wetread run` chooses, and
+says why not, in the same words as the node.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +14,14 @@ from ledger.identifiers import AETitle, Digest, InstanceId, SeriesId, StudyId, U
 from ledger.study import InstanceRecord, SeriesRecord
 from worker.files import ImageFile, read_image_file
 
-_HEADERS = ("SeriesNumber", "SeriesDescription", "BodyPartExamined", "ImageType", "Manufacturer", "StudyDescription")
+_HEADERS = (
+    "SeriesNumber",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "ImageType",
+    "Manufacturer",
+    "StudyDescription",
+)
 _NO_DIGEST = Digest("0" * 64)  # Nothing is compared here: the files are read where they lie.
 
 
@@ -60,7 +66,9 @@ def look_into(folder: Path, on_file: Callable[[int, int], None] = lambda _done, 
             groups.setdefault(series, []).append(image)
         on_file(done, len(paths))
     ordered = sorted(groups.items(), key=lambda item: (_number(item[1][0].dataset), item[0]))
-    return Folder(tuple(_series(n, uid, images) for n, (uid, images) in enumerate(ordered, start=1)), unreadable)
+    return Folder(
+        tuple(_series(n, uid, images) for n, (uid, images) in enumerate(ordered, start=1)), unreadable
+    )
 
 
 def _series(number: int, uid: str, images: Sequence[ImageFile]) -> FolderSeries:
@@ -99,7 +107,11 @@ def _text(header: Dataset, keyword: str) -> str:
     value = header.get(keyword)
     if value is None:
         return ""
-    return "\\".join(map(str, value)) if not isinstance(value, str) and hasattr(value, "__iter__") else str(value)
+    return (
+        "\\".join(map(str, value))
+        if not isinstance(value, str) and hasattr(value, "__iter__")
+        else str(value)
+    )
 
 
 def _numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

@@ -1,8 +1,7 @@
-"""
-The first `wetread.toml`: what most sites change is there to be changed, each line with its reason.
+"""The first `wetread.toml`: what most sites change is there to be changed, each line with its reason.
 
-What stands here uncommented is what happens without a file; what is commented out shows the default value. A test
-reads both back and compares them with the settings' own defaults.
+What stands here uncommented is what happens without a file; what is commented out shows the default value.
+A test reads both back and compares them with the settings' own defaults.
 """
 
 from pathlib import Path
@@ -34,7 +33,7 @@ TEXT = """\
 name = "Wetread"        # shown to people, never sent
 data = "wetread-data"   # received images, results, the ledger: on a disk with room for a week of studies
 
-# ---------------------------------------------------------------- the node: how the PACS and the scanners reach us
+# -------------------------------------------------------- the node: how the PACS and the scanners reach us
 
 [node]
 ae_title = "WETREAD"
@@ -56,7 +55,7 @@ longest_s = 900.0       # whatever happens
 keep_days = 7.0
 keep_at_least_days = 1.0   # even when the disk gets full
 
-# ---------------------------------------------------------------- peers: who gets results, and who may send
+# --------------------------------------------------------------- peers: who gets results, and who may send
 
 # [[peer]]
 # name = "archive"             # what rules call it
@@ -68,9 +67,9 @@ keep_at_least_days = 1.0   # even when the disk gets full
 
 # Try it with: wetread echo archive
 
-# ---------------------------------------------------------------- rules: which series go to which model, and where to
+# ----------------------------------------------------- rules: which series go to which model, and where to
 
-# Every condition has to hold. A rule without destinations is a shadow run: the result stays here, see `wetread show`.
+# Every condition has to hold. A rule without destinations is a shadow run: the result stays here.
 [[rule]]
 name = "chest CT"
 model = "lung_ct"              # `wetread models` lists what is installed
@@ -80,10 +79,10 @@ at_least = 20                  # images; fewer is a scout
 choose = "thinnest"            # of several reconstructions of one study: one result, not five
 deliver_to = []                # ["archive"]
 
-# More conditions: description, study_description, protocol and attributes (regular expressions), calling (AE titles),
-# at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the model.
+# More conditions: description, study_description, protocol and attributes (regular expressions),
+# calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the model.
 
-# ---------------------------------------------------------------- how full the disk may get, and how the work is done
+# ----------------------------------------------------- how full the disk may get, and how the work is done
 
 # [spool]
 # soft_percent = 80.0          # finished studies go early from here on
@@ -94,7 +93,7 @@ deliver_to = []                # ["archive"]
 # device = "auto"              # "cpu", "cuda:0", or the GPU if there is one
 # attempts_max = 3             # a study that kills its worker three times is parked
 
-# ---------------------------------------------------------------- several hosts (one machine needs neither)
+# --------------------------------------------------------------- several hosts (one machine needs neither)
 
 # [ledger]
 # url = "postgresql+pg8000://wetread:password@db.hospital.example:5432/wetread"

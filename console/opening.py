@@ -18,7 +18,7 @@ def open_ledger(site: Site) -> Ledger:
     url = site.ledger.url
     if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
         raise NothingHere(
-            f"there is no ledger at {url.removeprefix(_SQLITE)}: start `wetread serve` first, or say with --config or "
-            "--data where the site is"
+            f"there is no ledger at {url.removeprefix(_SQLITE)}: start `wetread serve` first, "
+            "or say with --config or --data where the site is"
         )
     return Ledger.open(site.ledger)

@@ -1,8 +1,7 @@
-"""
-What a Structured Report says, read back with nothing but pydicom: for a table that a person looks at.
+"""What a Structured Report says, read back with nothing but pydicom: for a table that a person looks at.
 
-TID 1500 keeps its values in measurement groups (PS3.16 TID 1411), each with a tracking identifier; this reader
-follows that structure and knows nothing of the encoder that wrote it.
+TID 1500 keeps its values in measurement groups (PS3.16 TID 1411), each with a tracking identifier; this
+reader follows that structure and knows nothing of the encoder that wrote it.
 """
 
 from collections.abc import Iterator
@@ -38,7 +37,9 @@ def read_report(path: Path) -> Reading:
         for value in _values(group, about=_text(group, _TRACKING_IDENTIFIER) or "series")
     )
     sentences = tuple(
-        str(item.TextValue) for item in _walk(report) if item.get("ValueType") == "TEXT" and _code(item) == _COMMENT
+        str(item.TextValue)
+        for item in _walk(report)
+        if item.get("ValueType") == "TEXT" and _code(item) == _COMMENT
     )
     title = str(report.ConceptNameCodeSequence[0].CodeMeaning)
     return Reading(title, values, sentences)
@@ -50,15 +51,21 @@ def _values(group: Dataset, about: str) -> Iterator[Value]:
             measured = item.MeasuredValueSequence[0]
             unit = measured.MeasurementUnitsCodeSequence[0]
             concept = item.ConceptNameCodeSequence[0]
-            derivation = next((mod for mod in item.get("ContentSequence", ()) if _code(mod) == _DERIVATION), None)
+            derivation = next(
+                (mod for mod in item.get("ContentSequence", ()) if _code(mod) == _DERIVATION), None
+            )
             # "Attenuation Coefficient" alone would be any of mean, median or percentile.
             how = f"{derivation.ConceptCodeSequence[0].CodeMeaning} " if derivation else ""
             name = f"{how}{str(concept.CodeMeaning).lower() if how else concept.CodeMeaning}"
-            yield Value(about, name, float(measured.NumericValue), str(unit.CodeValue), str(concept.CodeValue))
+            yield Value(
+                about, name, float(measured.NumericValue), str(unit.CodeValue), str(concept.CodeValue)
+            )
 
 
 def _text(group: Dataset, code: tuple[str, str]) -> str:
-    found = (str(item.get("TextValue", "")) for item in group.get("ContentSequence", ()) if _code(item) == code)
+    found = (
+        str(item.get("TextValue", "")) for item in group.get("ContentSequence", ()) if _code(item) == code
+    )
     return next(found, "")
 
 

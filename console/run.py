@@ -1,8 +1,7 @@
-"""
-A model on a folder, without any network: SEG, SR and a picture of every series that the model is made for.
+"""A model on a folder, without any network: SEG, SR and a picture of every series that the model is made for.
 
-It is the same path as a worker's (load, model, encode, check), in this process. Series are refused in the words
-of the routing rules.
+It is the same path as a worker's (load, model, encode, check), in this process. Series are refused in the
+words of the routing rules.
 """
 
 import time
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from console.folder import FolderSeries, look_into
 from console.reading import read_report
-from console.tables import findings_table
+from console.tables import findings_table, timings
 from dicom_node.routing import Rule
 from ledger.errors import SiteError, StudyError, WetreadError
 from ledger.job import Outcome
@@ -43,7 +42,9 @@ class _Choice:
 
 
 def run_folder(model: str, folder: Path, out: Path, device: str, console: Console) -> None:
-    """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other `WetreadError`."""
+    """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other
+    `WetreadError`.
+    """
     manifest = open_model(model).manifest
     choices, unreadable = _choose(manifest, folder, console)
     chosen = [choice.series for choice in choices if choice.refusal is None]
@@ -54,7 +55,9 @@ def run_folder(model: str, folder: Path, out: Path, device: str, console: Consol
     found = 0
     for series in chosen:
         place = _make(out if len(chosen) == 1 else out / f"series-{series.number}")
-        console.print(Text.assemble(("  ", ""), (series.title, "bold"), (f"  {series.facts.images} images", "dim")))
+        console.print(
+            Text.assemble(("  ", ""), (series.title, "bold"), (f"  {series.facts.images} images", "dim"))
+        )
         try:
             with _progress(console) as enter:
                 reply = analyse(_request(model, series, place, device), residents=residents, enter=enter)
@@ -85,7 +88,9 @@ def _choose(manifest: Manifest, folder: Path, console: Console) -> tuple[list[_C
 def _say_what_is_not_taken(choices: list[_Choice], unreadable: int, console: Console) -> None:
     for choice in choices:
         if choice.refusal:
-            console.print(Text.assemble(("  – ", "dim"), choice.series.title, (f": {choice.refusal}", "yellow")))
+            console.print(
+                Text.assemble(("  – ", "dim"), choice.series.title, (f": {choice.refusal}", "yellow"))
+            )
     if unreadable:
         console.print(Text(f"  – {unreadable} files are no complete DICOM instances", "dim"))
     console.print()
@@ -104,7 +109,13 @@ def _request(model: str, series: FolderSeries, place: Path, device: str) -> RunR
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[..., None]]:
-    columns = (TextColumn("   "), SpinnerColumn(), TextColumn("{task.description:<8}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("   "),
+        SpinnerColumn(),
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("open", total=len(_STAGES))
 
@@ -128,8 +139,7 @@ def _show(reply: RunReply, series: FolderSeries, place: Path, console: Console) 
     if segmentation is not None:
         written.append(place / "overlay.png")
         written[-1].write_bytes(overlay(series.paths, segmentation))
-    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in reply.timings.items() if stage in _STAGES)
-    console.print(Text(f"    {took}", "dim"))
+    console.print(Text(f"    {timings(reply.timings)}", "dim"))
     for path in written:
         console.print(f"    {path}", soft_wrap=True)
     console.print()

@@ -1,7 +1,7 @@
-"""
-Everything on one machine, in one process tree: queue, node, compute, deliver, dispatch.
+"""Everything on one machine, in one process tree: queue, node, compute, deliver, dispatch.
 
-`wetread node` and `wetread worker` are the same tree with fewer parts, for sites where they live on several hosts.
+`wetread node` and `wetread worker` are the same tree with fewer parts, for sites where they live on several
+hosts.
 """
 
 import fcntl
@@ -66,11 +66,15 @@ def serve_worker(site: Site, roles: Sequence[str], console: Console) -> None:
     _run(parts, console, lambda _words: Text(f"  Working: {', '.join(roles)}.  Stop with Ctrl-C.\n"))
 
 
-def _run(parts: Sequence[Part], console: Console, words: Callable[[Mapping[str, str]], "Group | Panel | Text"]) -> None:
+def _run(
+    parts: Sequence[Part], console: Console, words: Callable[[Mapping[str, str]], "Group | Panel | Text"]
+) -> None:
     Tree(
         parts,
         on_ready=lambda ready: console.print(words(ready)),
-        on_stopping=lambda: console.print("\n  Stopping: work in progress is finished or given back. At most 30 s.\n"),
+        on_stopping=lambda: console.print(
+            "\n  Stopping: work in progress is finished or given back. At most 30 s.\n"
+        ),
     ).run()
 
 
@@ -93,7 +97,9 @@ def check_models(site: Site) -> None:
     """
     from models.registry import installed  # noqa: PLC0415  `wetread node` runs where no model is installed.
 
-    known = {name for manifest in installed() for name in (manifest.name, f"{manifest.name}@{manifest.version}")}
+    known = {
+        name for manifest in installed() for name in (manifest.name, f"{manifest.name}@{manifest.version}")
+    }
     for rule in site.rules:
         if ":" in rule.model:
             if not site.worker.allow_python_models:
@@ -104,7 +110,9 @@ def check_models(site: Site) -> None:
         elif rule.model not in known:
             close = get_close_matches(rule.model, known, n=1)
             guess = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(sorted(known))}"
-            raise SettingsRefused(f"rule {rule.name!r} names the model {rule.model!r}, which is not installed; {guess}")
+            raise SettingsRefused(
+                f"rule {rule.name!r} names the model {rule.model!r}, which is not installed; {guess}"
+            )
 
 
 @contextmanager
@@ -123,7 +131,9 @@ def only_one(data: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(file, 32).decode(errors="replace").strip() or "unknown"
-            raise AlreadyServed(f"process {holder} already serves the data folder {data}; only one may") from None
+            raise AlreadyServed(
+                f"process {holder} already serves the data folder {data}; only one may"
+            ) from None
         os.ftruncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())
         yield
@@ -146,16 +156,23 @@ def software_version() -> str:
 
 
 def greeting(site: Site, port: int) -> Group:
-    """What the operator needs in the first minute: what to tell the PACS, what will happen, what to do next."""
+    """What the operator needs in the first minute: what to tell the PACS, what will happen, what to do
+    next.
+    """
     rules = Table.grid(padding=(0, 2))
     for rule in site.rules:
         where = ", ".join(rule.deliver_to) or "stays here (no destination)"
         rules.add_row(Text(rule.name, "bold"), Text(f"{in_words(rule)}  →  {rule.model}  →  {where}"))
     if not site.rules:
-        rules.add_row(Text("There is no [[rule]]: studies are received and nothing is analysed.", style="yellow"))
+        rules.add_row(
+            Text("There is no [[rule]]: studies are received and nothing is analysed.", style="yellow")
+        )
     hints = Table.grid(padding=(0, 2))
     if not any(rule.deliver_to for rule in site.rules):
-        hints.add_row("Send results on", Text("`wetread init` writes wetread.toml: add a [[peer]], name it in deliver_to"))
+        hints.add_row(
+            "Send results on",
+            Text("`wetread init` writes wetread.toml: add a [[peer]], name it in deliver_to"),
+        )
     hints.add_row("Watch", "wetread status --watch")
     hints.add_row("Where it is kept", str(site.data))
     hints.add_row("Stop", "Ctrl-C (nothing is lost)")
@@ -178,12 +195,19 @@ def tell_the_pacs(site: Site, port: int) -> Panel:
     table.add_row("Host", Text(shown, style="bold"))
     table.add_row("Port", Text(str(port), style="bold"))
     note = (
-        Text('\nOnly this machine can reach it. For others: host = "0.0.0.0" under [node] in wetread.toml.', "yellow")
+        Text(
+            '\nOnly this machine can reach it. For others: host = "0.0.0.0" under [node] in wetread.toml.',
+            "yellow",
+        )
         if local
-        else Text("\nReachable from the network. DICOM has no passwords: see callers and [[peer]] addresses.", "dim")
+        else Text(
+            "\nReachable from the network. DICOM has no passwords: see callers and [[peer]] addresses.", "dim"
+        )
     )
     title = f"[bold]{site.site.name}[/] is ready. Tell the PACS or the scanner"
-    return Panel(Group(table, note), title=title, title_align="left", border_style="cyan", padding=(1, 2), expand=False)
+    return Panel(
+        Group(table, note), title=title, title_align="left", border_style="cyan", padding=(1, 2), expand=False
+    )
 
 
 def in_words(rule: Rule) -> str:

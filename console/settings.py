@@ -1,11 +1,10 @@
-"""
-One file for a whole site: `wetread.toml`, read once, checked whole, and passed on as frozen values.
+"""One file for a whole site: `wetread.toml`, read once, checked whole, and passed on as frozen values.
 
-No file is a valid site too: the images lie in ./wetread-data, the node listens on loopback as WETREAD, and one
-rule sends chest CT to `lung_ct` with no destination, so that a first look can do no harm.
+No file is a valid site too: the images lie in ./wetread-data, the node listens on loopback as WETREAD, and
+one rule sends chest CT to `lung_ct` with no destination, so that a first look can do no harm.
 
-Relative paths are relative to the file that names them. A key ending in `_file` (`url_file`, …) names a file that
-holds the value: so that a password need not stand in a file that people print and mail.
+Relative paths are relative to the file that names them. A key ending in `_file` (`url_file`, …) names a file
+that holds the value: so that a password need not stand in a file that people print and mail.
 """
 
 import tomllib
@@ -70,9 +69,13 @@ class Site(BaseModel):
             for name in rule.deliver_to:
                 if name not in names:
                     known = ", ".join(sorted(receivers)) or "none is defined"
-                    raise ValueError(f"rule {rule.name!r} delivers to {name!r}, which is no [[peer]] here ({known})")
+                    raise ValueError(
+                        f"rule {rule.name!r} delivers to {name!r}, which is no [[peer]] here ({known})"
+                    )
                 if name not in receivers:
-                    raise ValueError(f"rule {rule.name!r} delivers to {name!r}, whose [[peer]] has send = false")
+                    raise ValueError(
+                        f"rule {rule.name!r} delivers to {name!r}, whose [[peer]] has send = false"
+                    )
         return self
 
     @property
@@ -81,7 +84,7 @@ class Site(BaseModel):
         return self.site.data
 
     def with_queue(self, url: str) -> "Site":
-        """This site with a queue at `url`."""
+        """The same site with a queue at `url`."""
         return self.model_copy(update={"queue": QueueSettings(url=url)})
 
     def node_site(self) -> NodeSite:
@@ -100,8 +103,8 @@ class Site(BaseModel):
         """What `python -m worker` is told. Raises `SettingsRefused` where no queue is named."""
         if self.queue is None:
             raise SettingsRefused(
-                "a worker of its own needs a queue to listen to: give [queue] url, e.g. redis://queue.hospital:6379/0 "
-                "(`wetread serve` starts a queue by itself)"
+                "a worker of its own needs a queue to listen to: give [queue] url, "
+                "e.g. redis://queue.hospital:6379/0 (`wetread serve` starts a queue by itself)"
             )
         return WorkerSite(
             ledger=self.ledger,
@@ -175,7 +178,9 @@ def _read_secrets(table: dict[str, Any], folder: Path) -> None:
         try:
             table[plain] = (folder / str(table.pop(key))).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise SettingsRefused(f"{key} names {error.filename}, which cannot be read: {error.strerror}") from error
+            raise SettingsRefused(
+                f"{key} names {error.filename}, which cannot be read: {error.strerror}"
+            ) from error
 
 
 def _absolute(path: object, folder: Path) -> object:

@@ -1,4 +1,6 @@
-"""The whole history of one study, with reasons: what came, what was chosen and why, what was made, where it went."""
+"""The whole history of one study, with reasons: what came, what was chosen and why, what was made, where it
+went.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.settings import Site
-from console.tables import clock_time, duration, listed, local_time, plain_table, size, state
+from console.tables import clock_time, duration, listed, local_time, plain_table, size, state, timings
 from console.why import why
 from ledger.delivery import DeliveryRecord
 from ledger.errors import WetreadError
@@ -69,8 +71,8 @@ def read_story(ledger: Ledger, what: str) -> Story:
     found = ledger.find(what.strip())
     if found is None:
         raise NotFound(
-            f"the ledger knows no study and no job {what!r}; give a study UID, an accession number or a job's number "
-            "(`wetread status` lists the latest)"
+            f"the ledger knows no study and no job {what!r}; give a study UID, an accession number "
+            "or a job's number (`wetread status` lists the latest)"
         )
     study = ledger.study(found.study_id) if isinstance(found, JobRecord) else found
     jobs = ledger.jobs_of(study.id)
@@ -128,7 +130,10 @@ def _study(study: StudyRecord, patient: bool) -> RenderableType:
             ("Images", f"{study.instances} in {study.series} series, from {study.calling}"),
             ("Arrived", f"{local_time(study.first_arrival_at)} to {local_time(study.last_arrival_at)}"),
             ("Closed", f"{local_time(study.closed_at)}: {study.closed_because}" if study.closed_at else None),
-            ("Closed before", f"{study.generation - 1} times: late images came" if study.generation > 1 else None),
+            (
+                "Closed before",
+                f"{study.generation - 1} times: late images came" if study.generation > 1 else None,
+            ),
         ]
     )
 
@@ -157,7 +162,6 @@ def _answer(note: RoutingNote | None) -> tuple[RenderableType, RenderableType, R
 
 def _job(site: Site, one: JobStory, now: float) -> RenderableType:
     job = one.job
-    timings = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in job.timings.items())
     where = listed(job.destinations, "nowhere: a shadow run")
     ran = f"{local_time(job.started_at)}" if job.started_at else None
     if job.started_at and job.finished_at:
@@ -173,9 +177,12 @@ def _job(site: Site, one: JobStory, now: float) -> RenderableType:
             ("Attempts", str(job.attempts)),
             ("Opened", local_time(job.created_at)),
             ("Started", ran),
-            ("Next attempt", local_time(job.next_attempt_at) if job.state == "queued" and job.attempts else None),
+            (
+                "Next attempt",
+                local_time(job.next_attempt_at) if job.state == "queued" and job.attempts else None,
+            ),
             ("Held by", lease),
-            ("Time", timings),
+            ("Time", timings(job.timings)),
             ("Series UID", str(job.series)),
             ("Replaces", f"job {job.supersedes}" if job.supersedes else None),
             ("Goes to", where),
@@ -208,7 +215,11 @@ def _history(history: Sequence[EventRecord], now: float) -> RenderableType:
     table = plain_table("When", "What", "Happened", "State", "Because")
     for event in history:
         what = f"{event.thing} {event.thing_id}" if event.thing in ("job", "delivery") else event.thing
-        after = Text.assemble(f"{event.before} → " if event.before else "", state(event.after)) if event.after else ""
+        after = (
+            Text.assemble(f"{event.before} → " if event.before else "", state(event.after))
+            if event.after
+            else ""
+        )
         if event.before == event.after:
             after = ""
         table.add_row(clock_time(event.at, now), what, event.event.replace("_", " "), after, event.because)
@@ -236,7 +247,9 @@ def as_values(story: Story, *, patient: bool) -> dict[str, object]:
             values["study"].pop(key)
         for series in values["series"]:
             series["headers"] = {
-                key: text for key, text in series["headers"].items() if not key.startswith(("Patient", "OtherPatient"))
+                key: text
+                for key, text in series["headers"].items()
+                if not key.startswith(("Patient", "OtherPatient"))
             }
     return values
 

@@ -1,4 +1,6 @@
-"""How the site stands: alarms, counts, queues, and the latest studies. A view on the ledger, and nothing else."""
+"""How the site stands: alarms, counts, queues, and the latest studies. A view on the ledger, and nothing
+else.
+"""
 
 import json
 import os
@@ -63,11 +65,13 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         deliveries: dict[JobId, list[DeliveryRecord]] = {job.id: ledger.deliveries_of(job.id) for job in jobs}
         sentence = why(study, ledger.routing_notes(study.id), jobs, deliveries)
         lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
-    found = alarms(counts, _disk(site), site.spool, parked, troubled, now)
+    found = alarms(counts, _disk(site), site.spool, parked=parked, deliveries=troubled, now=now)
     return Standing(now, counts, tuple(found), tuple(lines))
 
 
-def print_status(site: Site, ledger: Ledger, console: Console, *, as_json: bool, limit: int, patient: bool) -> bool:
+def print_status(
+    site: Site, ledger: Ledger, console: Console, *, as_json: bool, limit: int, patient: bool
+) -> bool:
     """Print it once; whether all is well."""
     standing = read_standing(site, ledger, limit)
     if as_json:
@@ -87,8 +91,12 @@ def watch(site: Site, ledger: Ledger, console: Console, *, limit: int, patient: 
 
 def page(site: Site, standing: Standing, *, patient: bool) -> RenderableType:
     """The whole page for a terminal."""
-    title = Text.assemble((f"  {site.site.name}", "bold"), (f"   {time.strftime('%Y-%m-%d %H:%M:%S %Z')}", "dim"))
-    return Group(Text(), title, Text(), _alarms(standing), _counts(standing.counts), _studies(standing, patient))
+    title = Text.assemble(
+        (f"  {site.site.name}", "bold"), (f"   {time.strftime('%Y-%m-%d %H:%M:%S %Z')}", "dim")
+    )
+    return Group(
+        Text(), title, Text(), _alarms(standing), _counts(standing.counts), _studies(standing, patient)
+    )
 
 
 def _alarms(standing: Standing) -> RenderableType:
@@ -107,8 +115,16 @@ def _counts(counts: Counts) -> RenderableType:
     table.add_column(no_wrap=True)
     rows: list[tuple[str, Mapping[str, int], str]] = [
         ("Studies", {str(key): n for key, n in counts.studies.items()}, f"{counts.instances} instances held"),
-        ("Jobs", {str(key): n for key, n in counts.jobs.items()}, _age("oldest waits", counts.oldest_queued_s)),
-        ("Deliveries", {str(key): n for key, n in counts.deliveries.items()}, _age("oldest waits", counts.oldest_waiting_s)),
+        (
+            "Jobs",
+            {str(key): n for key, n in counts.jobs.items()},
+            _age("oldest waits", counts.oldest_queued_s),
+        ),
+        (
+            "Deliveries",
+            {str(key): n for key, n in counts.deliveries.items()},
+            _age("oldest waits", counts.oldest_waiting_s),
+        ),
     ]
     for name, by_state, note in rows:
         line = Text("   ").join(
@@ -127,7 +143,7 @@ def _studies(standing: Standing, patient: bool) -> RenderableType:
         table.add_column("Patient")
     for line in standing.studies:
         study = line.study
-        cells = [
+        cells: list[RenderableType] = [
             clock_time(study.last_arrival_at, standing.at),
             study.accession_number or f"…{str(study.study)[-10:]}",
             str(study.calling),
@@ -159,7 +175,6 @@ def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
         "studies": [
             {
                 "study": str(line.study.study),
-                "accession_number": line.study.accession_number,
                 "state": str(line.study.state),
                 "instances": line.study.instances,
                 "series": line.study.series,
@@ -168,7 +183,11 @@ def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
                 "closed_because": line.study.closed_because,
                 "jobs": list(line.jobs),
                 "where": line.where,
-                **({"patient_name": line.study.patient_name} if patient else {}),
+                **(
+                    {"patient_name": line.study.patient_name, "accession_number": line.study.accession_number}
+                    if patient  # Monitoring keeps what it is given: patients are shown only when asked for.
+                    else {}
+                ),
             }
             for line in standing.studies
         ],

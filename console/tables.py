@@ -1,7 +1,7 @@
 """How values, times and sizes look in a terminal: one look for every command."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -55,10 +55,13 @@ def plain_table(*columns: str) -> Table:
 def findings_table(values: Sequence[Value]) -> Table:
     """One row for each quantity, one column for each thing that was measured."""
     abouts = list(dict.fromkeys(value.about for value in values))
+    # Tracking identifiers begin with the model's name: once is enough, and that is not here.
+    first = {about.partition(" ")[0] for about in abouts}
+    common = first.pop() + " " if len(first) == 1 and len(abouts) > 1 else ""
     table = Table(box=box.ROUNDED, header_style="bold cyan", border_style="dim")
     table.add_column("", style="bold")
     for about in abouts:
-        table.add_column(about, justify="right")
+        table.add_column(about.removeprefix(common), justify="right", no_wrap=True)
     for name, unit in dict.fromkeys((value.name, value.unit) for value in values):
         cells = {value.about: value.value for value in values if (value.name, value.unit) == (name, unit)}
         table.add_row(name, *(quantity(cells[about], unit) if about in cells else "" for about in abouts))
@@ -70,6 +73,13 @@ def quantity(value: float, unit: str) -> str:
     shown = _UNITS.get(unit, unit)
     decimals = 0 if abs(value) >= 100 else 1
     return f"{value:,.{decimals}f} {shown}".rstrip().replace(",", " ")
+
+
+def timings(seconds: Mapping[str, float]) -> str:
+    """Seconds by stage, in the order in which the stages follow each other."""
+    order = {stage: number for number, stage in enumerate(("open", "load", "model", "encode", "check"))}
+    stages = sorted(seconds.items(), key=lambda item: order.get(item[0], len(order)))
+    return ", ".join(f"{stage} {took:.1f} s" for stage, took in stages)
 
 
 def local_time(at: float | None) -> str:

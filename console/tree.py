@@ -1,11 +1,12 @@
-"""
-A tree of processes that lives and dies as one.
+"""A tree of processes that lives and dies as one.
 
-Rule 1: a part that ends by itself is started again, later each time; a part that cannot start at all stops the tree.
+Rule 1: a part that ends by itself is started again, later each time; a part that cannot start at all stops
+the tree.
 Rule 2: stopping is asked for (SIGTERM), waited for, and then enforced; the foundations (the queue) go last.
 Rule 3: nothing is left behind, not even the grandchildren of a part that was killed.
 
-The tree is single-threaded on purpose: it forks, and it must not deadlock in the one moment that it is needed.
+The tree is single-threaded on purpose: it forks, and it must not deadlock in the one moment that it is
+needed.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ from ledger.errors import SiteError
 
 log = structlog.get_logger()
 
-STOP_S = 25.0  # Asked to stop; killed after this. systemd and Kubernetes give 30 s before they kill the whole tree.
+STOP_S = 25.0  # Asked to stop; killed after this. Kubernetes gives 30 s before it kills the whole tree.
 FOUNDATION_STOP_S = 3.0
 READY_S = 180.0  # Importing torch from a slow disk takes a minute.
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -98,7 +99,9 @@ def kill_group(process: "subprocess.Popen[bytes]") -> None:
 
 @dataclass(slots=True)
 class Tree:
-    """Runs `parts` until it is asked to stop. `on_ready` is told each part's own "ready" words, once, when all are."""
+    """Runs `parts` until it is asked to stop. `on_ready` is told each part's own "ready" words, once, when
+    all are.
+    """
 
     parts: Sequence[Part]
     on_ready: Callable[[Mapping[str, str]], None]
@@ -238,7 +241,9 @@ class Tree:
             self._forget(one)
             fate = self._fates[one.part.name]
             if not fate.ever_ready:
-                raise PartFailed(f"{one.part.name} could not start: it {_how_it_ended(code)}; {_last_words(one.part)}")
+                raise PartFailed(
+                    f"{one.part.name} could not start: it {_how_it_ended(code)}; {_last_words(one.part)}"
+                )
             fate.ends = 0 if now - one.started_at > HEALTHY_S else fate.ends
             wait_s = BACKOFF_S[min(fate.ends, len(BACKOFF_S) - 1)]
             fate.ends += 1
@@ -277,7 +282,9 @@ class Tree:
             if these:
                 self._wait(min(0.2, max(0.0, deadline - time.monotonic())))
         for one in these:
-            log.error("part.killed", part=one.part.name, because=f"still there {patience_s:.0f} s after SIGTERM")
+            log.error(
+                "part.killed", part=one.part.name, because=f"still there {patience_s:.0f} s after SIGTERM"
+            )
             self._forget(one)
 
 

@@ -1,5 +1,4 @@
-"""
-"Why is there no result?" in one sentence: pure, from what the ledger holds about one study.
+"""Why is there no result? One sentence: pure, from what the ledger holds about one study.
 
 The first thing that is in the way is the answer; everything behind it only follows from it.
 """
@@ -18,7 +17,9 @@ def why(
     jobs: Sequence[JobRecord],
     deliveries: Mapping[JobId, Sequence[DeliveryRecord]],
 ) -> str:
-    """One sentence about where the study stands. `jobs` oldest first; those that were overtaken do not count."""
+    """One sentence about where the study stands. `jobs` oldest first; those that were overtaken do not
+    count.
+    """
     overtaken = {job.supersedes for job in jobs}
     current = [job for job in jobs if job.id not in overtaken]
     if study.state is StudyState.OPEN:
@@ -43,11 +44,13 @@ def _about_job(job: JobRecord) -> str:
     because = f": {job.because.rstrip('.')}" if job.because else ""
     match job.state:
         case JobState.PARKED:
-            return f"No result: job {job.id} is parked after {_times(job.attempts)}{because}. `wetread retry {job.id}`."
+            again = f"`wetread retry {job.id}`"
+            return f"No result: job {job.id} is parked after {_times(job.attempts)}{because}. {again}."
         case JobState.RUNNING:
             return f"No result yet: job {job.id} ({job.model}) is running, attempt {job.attempts}."
         case JobState.QUEUED if job.attempts:
-            return f"No result yet: job {job.id} waits for another attempt after {_times(job.attempts)}{because}."
+            after = f"after {_times(job.attempts)}{because}"
+            return f"No result yet: job {job.id} waits for another attempt {after}."
         case JobState.QUEUED:
             return f"No result yet: job {job.id} ({job.model}) waits for a worker."
         case _:

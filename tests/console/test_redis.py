@@ -26,7 +26,7 @@ def a_redis(folder: Path) -> Iterator[Path]:
             process.wait(10)
 
 
-@pytest.mark.parametrize("name", ["data", "with spaces and \"quotes\"", "x" * 120])
+@pytest.mark.parametrize("name", ["data", 'with spaces and "quotes"', "x" * 120])
 def test_only_this_user_reaches_it_and_only_by_its_socket(tmp_path: Path, name: str) -> None:
     with a_redis(tmp_path / name / "redis") as path:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700

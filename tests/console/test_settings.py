@@ -49,7 +49,11 @@ def test_every_line_that_init_comments_out_is_a_setting_that_exists() -> None:
     tables = tomllib.loads("\n".join(line for line in lines if "_file" not in line and "0.0.0.0" not in line))
 
     site = Site.model_validate(
-        {**tables, "spool": {**tables["spool"], "path": "/spool"}, "site": {**tables["site"], "data": "/data"}}
+        {
+            **tables,
+            "spool": {**tables["spool"], "path": "/spool"},
+            "site": {**tables["site"], "data": "/data"},
+        }
     )
     bare = load_site(None)
     assert site.worker == bare.worker
@@ -85,7 +89,10 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
         (PEER.replace('name = "archive"\n', ""), "'name' is missing in [[peer]] number 1"),
         (RULE + 'deliver_to = "archive"', "rule 'chest' delivers to 'archive', which is no [[peer]] here"),
         (PEER + "send = false\n" + RULE + 'deliver_to = "archive"', "whose [[peer]] has send = false"),
-        (RULE + "choose = 'best'", "'choose' in [[rule]] number 1: input should be 'all', 'thinnest' or 'most'"),
+        (
+            RULE + "choose = 'best'",
+            "'choose' in [[rule]] number 1: input should be 'all', 'thinnest' or 'most'",
+        ),
         (RULE + "attributes = { Foo = 'x' }", "'Foo' is not the keyword of a DICOM attribute"),
         (RULE + "settings = { a = [1] }", "'a' in [[rule]] number 1, settings: has to be a text, a number"),
         ('[ledger]\nurl = "mysql://u:secret@h/d"', "'url' in [ledger]: the ledger's url is either"),

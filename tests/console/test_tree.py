@@ -56,7 +56,10 @@ def pids_in(tmp_path: Path) -> list[int]:
     return [int(path.name) for path in (tmp_path / "pids").iterdir()]
 
 
-NOTE = "import os, pathlib; pathlib.Path('{folder}/pids').mkdir(exist_ok=True); pathlib.Path(f'{folder}/pids/{{os.getpid()}}').touch(); "
+NOTE = (
+    "import os, pathlib; pathlib.Path('{folder}/pids').mkdir(exist_ok=True); "
+    "pathlib.Path(f'{folder}/pids/{{os.getpid()}}').touch(); "
+)
 
 
 def test_a_part_that_ends_is_started_again(tmp_path: Path) -> None:
@@ -91,10 +94,14 @@ def test_a_part_that_cannot_start_stops_the_tree_and_says_so(tmp_path: Path) -> 
 
 
 def test_foundations_are_started_first_and_stopped_last(tmp_path: Path) -> None:
-    stop = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: (print('{0} stops', file=sys.stderr), sys.exit(0))); "
+    code = (
+        "import signal, sys; print('{0} stands', file=sys.stderr); "
+        "signal.signal(signal.SIGTERM, lambda *_: (print('{0} stops', file=sys.stderr), sys.exit(0))); "
+        "print('ready'); signal.pause()"
+    )
     with a_tree(tmp_path, f"""
-        base = part("base", {stop.format("base")!r} + "print('base stands', file=sys.stderr); " + READY + "signal.pause()", True)
-        top = part("top", {stop.format("top")!r} + "print('top stands', file=sys.stderr); " + READY + "signal.pause()")
+        base = part("base", {code.format("base")!r}, True)
+        top = part("top", {code.format("top")!r})
         Tree([top, base], on_ready=lambda words: print("all ready")).run()
         """) as tree:  # fmt: skip
         until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
@@ -108,11 +115,16 @@ def test_not_even_grandchildren_are_left(tmp_path: Path) -> None:
     note = NOTE.format(folder=tmp_path)
     # A grandchild in a session of its own that ignores SIGTERM: out of reach of signals to the part's group.
     grandchild = f"{note}import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
-    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {grandchild!r}], start_new_session=True); "
+    command = f"[sys.executable, '-c', {grandchild!r}], start_new_session=True"
+    parent = f"import subprocess, sys; subprocess.Popen({command}); "
     with a_tree(tmp_path, f"""
         Tree([part("a", {parent!r} + READY + WAIT)], on_ready=print).run()
         """) as tree:  # fmt: skip
-        until(lambda: (tmp_path / "pids").exists() and pids_in(tmp_path), within_s=10, what="the grandchild runs")
+        until(
+            lambda: (tmp_path / "pids").exists() and pids_in(tmp_path),
+            within_s=10,
+            what="the grandchild runs",
+        )
         until(lambda: "ready" in said(tmp_path), within_s=10, what="the tree stands")
         tree.terminate()
         assert tree.wait(10) == 0
@@ -128,4 +140,8 @@ def test_parts_stop_when_the_tree_itself_is_killed(tmp_path: Path) -> None:
         until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
         tree.kill()
         tree.wait()
-        until(lambda: not any(alive(pid) for pid in pids_in(tmp_path)), within_s=10, what="the part is gone, too")
+        until(
+            lambda: not any(alive(pid) for pid in pids_in(tmp_path)),
+            within_s=10,
+            what="the part is gone, too",
+        )

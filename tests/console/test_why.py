@@ -12,32 +12,78 @@ from ledger.study import RoutingNote, StudyRecord, StudyState
 
 def a_study(state: StudyState = StudyState.CLOSED) -> StudyRecord:
     return StudyRecord(
-        id=StudyId(1), study=Uid("1.2"), state=state, generation=1, instances=60, series=2, first_arrival_at=0.0,
-        opened_at=0.0, last_arrival_at=1.0, closed_at=2.0, closed_because="complete", calling=AETitle("CT"),
-    )  # fmt: skip
+        id=StudyId(1),
+        study=Uid("1.2"),
+        state=state,
+        generation=1,
+        instances=60,
+        series=2,
+        first_arrival_at=0.0,
+        opened_at=0.0,
+        last_arrival_at=1.0,
+        closed_at=2.0,
+        closed_because="complete",
+        calling=AETitle("CT"),
+    )
 
 
 def a_job(state: JobState, number: int = 7, supersedes: int | None = None, **others: object) -> JobRecord:
     values: dict[str, object] = {
-        "attempts": 1, "because": "", "outcome": Outcome.FOUND if state is JobState.DONE else None,
-    }  # fmt: skip
+        "attempts": 1,
+        "because": "",
+        "outcome": Outcome.FOUND if state is JobState.DONE else None,
+    }
     return JobRecord(
-        id=JobId(number), study_id=StudyId(1), study=Uid("1.2"), series=Uid("1.3"), rule="chest", model="lung_ct",
-        priority=Priority.ROUTINE, destinations=("archive",), state=state, epoch=1, created_at=0.0, started_at=None,
-        finished_at=None, next_attempt_at=0.0, lease_owner=None, lease_until=None, timings={},
-        supersedes=JobId(supersedes) if supersedes else None, **(values | others),
-    )  # fmt: skip
+        id=JobId(number),
+        study_id=StudyId(1),
+        study=Uid("1.2"),
+        series=Uid("1.3"),
+        rule="chest",
+        model="lung_ct",
+        priority=Priority.ROUTINE,
+        destinations=("archive",),
+        state=state,
+        epoch=1,
+        created_at=0.0,
+        started_at=None,
+        finished_at=None,
+        next_attempt_at=0.0,
+        lease_owner=None,
+        lease_until=None,
+        timings={},
+        supersedes=JobId(supersedes) if supersedes else None,
+        **(values | others),
+    )
 
 
 def a_delivery(state: DeliveryState, because: str = "") -> DeliveryRecord:
     result = ResultRecord(
-        id=ResultId(1), job_id=JobId(7), created_at=0.0, role=Role.REPORT, sop_class=Uid("1.4"), sop_instance=Uid("1.5"),
-        study=Uid("1.2"), series=Uid("1.6"), transfer_syntax=Uid("1.7"), digest=Digest("0" * 64), size=1, path="r",
-    )  # fmt: skip
+        id=ResultId(1),
+        job_id=JobId(7),
+        created_at=0.0,
+        role=Role.REPORT,
+        sop_class=Uid("1.4"),
+        sop_instance=Uid("1.5"),
+        study=Uid("1.2"),
+        series=Uid("1.6"),
+        transfer_syntax=Uid("1.7"),
+        digest=Digest("0" * 64),
+        size=1,
+        path="r",
+    )
     return DeliveryRecord(
-        id=DeliveryId(1), job_id=JobId(7), peer="archive", state=state, attempts=1, next_attempt_at=0.0, status=None,
-        because=because, sent_at=None, committed_at=None, result=result,
-    )  # fmt: skip
+        id=DeliveryId(1),
+        job_id=JobId(7),
+        peer="archive",
+        state=state,
+        attempts=1,
+        next_attempt_at=0.0,
+        status=None,
+        because=because,
+        sent_at=None,
+        committed_at=None,
+        result=result,
+    )
 
 
 def test_an_open_study_may_still_grow() -> None:
@@ -47,7 +93,9 @@ def test_an_open_study_may_still_grow() -> None:
 def test_what_no_rule_took_says_which_condition_failed() -> None:
     notes = [
         RoutingNote(series_id=SeriesId(1), rule="chest", taken=False, because="modality is MR, rule asks CT"),
-        RoutingNote(series_id=SeriesId(2), rule="chest", taken=False, because="12 images, rule asks at least 20"),
+        RoutingNote(
+            series_id=SeriesId(2), rule="chest", taken=False, because="12 images, rule asks at least 20"
+        ),
     ]
     told = why(a_study(), notes, [], {})
     assert "modality is MR, rule asks CT; 12 images" in told
@@ -59,7 +107,10 @@ def test_what_no_rule_took_says_which_condition_failed() -> None:
         (a_job(JobState.QUEUED, attempts=0), "job 7 (lung_ct) waits for a worker"),
         (a_job(JobState.QUEUED, attempts=2, because="the child died"), "after 2 attempts: the child died"),
         (a_job(JobState.RUNNING), "is running, attempt 1"),
-        (a_job(JobState.PARKED, attempts=3, because="it crashed."), "parked after 3 attempts: it crashed. `wetread retry 7`"),
+        (
+            a_job(JobState.PARKED, attempts=3, because="it crashed."),
+            "parked after 3 attempts: it crashed. `wetread retry 7`",
+        ),
         (a_job(JobState.CANCELLED, because="asked for"), "was cancelled: asked for"),
     ],
 )
