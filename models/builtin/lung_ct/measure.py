@@ -1,9 +1,9 @@
 """
 What is measured of each lung, and under which codes.
 
-LAA-950 is the part of a lung's voxels at or below -950 HU (Gevenois 1995; on full inspiration, thin slices).
-Perc15 is the 15th percentile of its Hounsfield units (Parr 2006); density in g/l is that plus 1000. Neither has
-a code in DICOM, so both are private (`results.codes`).
+LAA-950 is the part of a lung's voxels at or below -950 HU (Gevenois 1995; full inspiration, thin slices).
+Perc15 is the 15th percentile of its Hounsfield units (Parr 2006); density in g/l is that plus 1000. Neither
+has a code in DICOM, so both are private (`results.codes`).
 """
 
 import numpy as np
