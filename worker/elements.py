@@ -148,7 +148,7 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
     """
     tag = _keyword_tag(keyword)
     try:
-        raw = dataset.get_item(tag) if tag in dataset else None
+        raw = dataset.get_item(tag)
         if raw is None:
             return None
         if isinstance(raw, RawDataElement) and raw.value is not None and raw.length <= 256:
@@ -156,6 +156,11 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
         return dataset[tag].value
     except Exception as error:
         raise HeaderUnreadable(f"{keyword} cannot be decoded: {error}") from error
+
+
+def has(dataset: Dataset, keyword: str) -> bool:
+    """Whether the attribute is there, empty or not. pydicom's `in` looks the keyword up each time."""
+    return dataset.get_item(_keyword_tag(keyword)) is not None
 
 
 @lru_cache(maxsize=256)

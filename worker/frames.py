@@ -13,14 +13,14 @@ from pydicom.datadict import dictionary_description
 from pydicom.tag import Tag
 
 from worker.defects import Defect, NotAVolume
-from worker.elements import numbers_of, value_of
+from worker.elements import has, numbers_of, value_of
 from worker.geometry import SAME_POSITION_MM, Plane
 from worker.pixels import PixelFormat, Rescale, rescale_of
 
 
 def has_functional_groups(dataset: Dataset) -> bool:
     """Whether this is an enhanced image, rather than a cine loop or a single frame."""
-    return "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset
+    return has(dataset, "PerFrameFunctionalGroupsSequence") or has(dataset, "SharedFunctionalGroupsSequence")
 
 
 def planes_of_frames(dataset: Dataset, format: PixelFormat, name: str) -> list[Plane]:

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
 from worker.defects import Defect, NotAVolume, UnsafeInput
-from worker.elements import value_of
+from worker.elements import has, value_of
 
 #: More than any study; a header that claims more is damaged or means harm (3000 slices are 1.5 GiB).
 SERIES_LIMIT = 8 << 30
@@ -162,7 +162,7 @@ def rescale_of(dataset: Dataset, *, sop_class: str, name: str) -> Rescale:
     CT without Rescale Intercept has no Hounsfield units, whatever its values look like (PS3.3 §C.8.2.1).
     """
     try:
-        if "ModalityLUTSequence" in dataset:
+        if has(dataset, "ModalityLUTSequence"):
             return Rescale(table=dataset)
         slope, intercept = value_of(dataset, "RescaleSlope"), value_of(dataset, "RescaleIntercept")
         if slope is None and intercept is None:
