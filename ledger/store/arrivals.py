@@ -9,6 +9,7 @@ Rule 3: history has no row for every slice, only one for every change of the stu
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Row, Table, insert, or_, select, update
@@ -23,6 +24,7 @@ from ledger.store.moves import STUDY, locked, move
 from ledger.study import Arrival, ArrivalKind, Receipt, StudyEvent, StudyState
 
 _CHUNK = 500  # A statement takes only so many parameters.
+_TRIES = 5
 
 
 class Arrivals(Database):
@@ -36,13 +38,12 @@ class Arrivals(Database):
         """
         if not arrivals:
             return []
-        try:
-            with self.write() as tx:
+        for _ in range(_TRIES - 1):
+            # Another node may record one of these instances between our look and our insert: look again.
+            with suppress(Collided), self.write() as tx:
                 return _record(tx, arrivals)
-        except Collided:
-            # Another node recorded one of these instances between our look and our insert: look again.
-            with self.write() as tx:
-                return _record(tx, arrivals)
+        with self.write() as tx:
+            return _record(tx, arrivals)
 
 
 def _record(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:

@@ -6,6 +6,7 @@ Rule 2: time is the database's. Workers' clocks may be wrong by hours; they all 
 Rule 3: a database that cannot be reached is `LedgerAway`, with a sentence and without anybody's data.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -104,6 +105,9 @@ def explained(shown: str) -> Iterator[None]:
         if _sqlstate(error) in _COLLISIONS:
             raise Collided(f"the ledger at {shown} was changed by two at once: {_reason(error)}") from None
         raise LedgerAway(f"the ledger at {shown} does not answer as it should: {_reason(error)}") from None
+    except sqlite3.Error as error:
+        # Opening a file speaks to the driver itself.
+        raise LedgerAway(f"the ledger at {shown} does not answer as it should: {error}") from error
     except OSError as error:
         # pg8000 lets some socket errors through as they are.
         raise LedgerAway(f"the ledger at {shown} cannot be reached: {error.strerror or error}") from error

@@ -75,8 +75,8 @@ class Outbox(Database):
     def unpublished(self, limit: int = 500) -> list[Hint]:
         """What to tell the queue now, in this order: stat jobs, deliveries, routine jobs; the oldest first.
 
-        A hint whose subject is not yet due waits; one whose subject is no longer to be done is never given. Of
-        several about one subject only the latest is given, and `mark_published` ticks off those before it.
+        A hint whose subject is not yet due waits; one whose subject is no longer to be done is never given.
+        Of several about one subject only the latest is given; `mark_published` ticks off those before it.
         """
         rank = case((table.c.queue == Priority.STAT, 0), (table.c.queue == DELIVER, 1), else_=2)
         of_job = and_(table.c.kind == HintKind.JOB, table.c.subject_id == job.c.id)

@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from hypothesis import HealthCheck, given
@@ -195,3 +197,19 @@ def test_what_is_set_aside_is_listed_once(ledger: Ledger) -> None:
     assert [e.event for e in ledger.history(study_id=study_id)] == ["arrived", "quarantined"]
     assert "quarantine/1.dcm" in set(ledger.known_paths())
     assert ledger.unknown_paths(["quarantine/1.dcm", "instances/none.dcm"]) == ["instances/none.dcm"]
+
+
+def test_many_that_receive_the_same_at_once_record_it_once(ledger: Ledger) -> None:
+    start = threading.Barrier(6)
+
+    def record(shift: int) -> list[str]:
+        start.wait(10)
+        numbers = [(n + shift) % 12 for n in range(8)]
+        return kinds(ledger.record_arrivals([slice_of(f"1.2.{1 + n % 3}", n) for n in numbers]))
+
+    with ThreadPoolExecutor(6) as pool:
+        told = [kind for batch in pool.map(record, range(6)) for kind in batch]
+    assert sorted(set(told)) == ["again", "new"]
+    assert told.count("new") == ledger.counts().instances == 12
+    assert sum(study.instances for study in ledger.studies()) == 12
+    assert [study.series for study in ledger.studies()] == [1, 1, 1]
