@@ -24,7 +24,7 @@ __all__ = ["CheckFailed", "check_results"]
 def check_results(
     findings: Findings, source: Source, run: Run, *, report: Path, segmentation: Path | None
 ) -> None:
-    """Raise `CheckFailed` unless the files `report` and `segmentation` say what `findings` of `source` say."""
+    """Raise `CheckFailed` unless the files say of `source` what `findings` say."""
     expect(
         not _anything(findings) or segmentation is not None,
         "the model drew something, but there is no segmentation",
@@ -33,7 +33,7 @@ def check_results(
     sr = _read("report", report)
     try:
         found = {} if seg is None else check_segmentation(seg, findings, source, run)
-        check_report(sr, findings, source, run, seg, found)
+        check_report(sr, findings, source, run, segmentation=seg, found=found)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         # A missing attribute shows itself only by its absence.
         raise CheckFailed(f"a result is not whole: {type(error).__name__}: {error}") from error

@@ -40,6 +40,7 @@ def check_report(
     findings: Findings,
     source: Source,
     run: Run,
+    *,
     segmentation: Dataset | None,
     found: Mapping[int, Found],
 ) -> None:
@@ -174,7 +175,7 @@ def _check_volume(segment: Segment, said: Numbers, volume_mm3: float) -> None:
             mm3 = value * codes.VOLUME_UNITS_MM3.get(unit, float("nan"))
             expect(
                 near([mm3], [volume_mm3], 1e-3 * volume_mm3),
-                f"{_WHAT}: the volume of {segment.label!r} is {value} {unit}, its voxels {volume_mm3:.1f} mm3",
+                f"{_WHAT}: volume of {segment.label!r} is {value} {unit}, its voxels {volume_mm3:.1f} mm3",
             )
 
 

@@ -6,7 +6,6 @@ the model's label map and with the source's own headers. Nothing of the encoder 
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,7 +155,8 @@ def _check_frames(
     )
 
     voxels: Counter[int] = Counter()
-    sums = {number: np.zeros(3) for number in segments}
+    in_mm = {number: np.zeros(3) for number in segments}  # sums over voxels, by the file's own geometry …
+    in_index = {number: np.zeros(3) for number in segments}  # … and by index on the model's volume
     planes: dict[int, set[tuple[str, int | None]]] = {number: set() for number in segments}
     for index, group in enumerate(groups):
         number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
@@ -180,18 +180,19 @@ def _check_frames(
             np.array_equal(mask, findings.label_map[k] == segments[number].number),
             f"{_WHAT}: frame {index + 1} does not hold the voxels of {segments[number].label!r} on slice {k}",
         )
-        in_rows = mask.sum(axis=1, dtype=np.uint32)
+        in_rows, in_columns = mask.sum(axis=1, dtype=np.uint32), mask.sum(axis=0, dtype=np.uint32)
         count = int(in_rows.sum())
+        row, column = float(in_rows @ np.arange(rows)), float(in_columns @ np.arange(columns))
         voxels[number] += count
-        column_sum = float(mask.sum(axis=0, dtype=np.uint32) @ np.arange(columns))
-        sums[number] += position * count + to_mm @ (float(in_rows @ np.arange(rows)), column_sum)
+        in_mm[number] += position * count + to_mm @ (row, column)
+        in_index[number] += (k * count, row, column)
 
     _check_whole(findings, segments, voxels)
     volume = _voxel_mm3(shared)
     found: dict[int, Found] = {}
     for number, segment in segments.items():
-        centroid = sums[number] / voxels[number]
-        expected = _centroid_mm(findings, segment, source, [slice_of[plane] for plane in planes[number]])
+        centroid = in_mm[number] / voxels[number]
+        expected = source.geometry.affine[:3] @ np.append(in_index[number] / voxels[number], 1.0)
         expect(
             near(centroid, expected, _TOLERANCE_MM),
             f"{_WHAT}: the centre of {segment.label!r} lies at {centroid.round(3).tolist()}, "
@@ -293,20 +294,3 @@ def _voxel_mm3(shared: Dataset) -> float:
         * float(measures.PixelSpacing[1])
         * float(measures.SpacingBetweenSlices)
     )
-
-
-def _centroid_mm(
-    findings: Findings, segment: Segment, source: Source, slices: Iterable[int]
-) -> NDArray[np.float64]:
-    """The centre of a segment of the label map, by the volume's own affine."""
-    assert source.geometry is not None
-    assert findings.label_map is not None
-    total, weighted = 0, np.zeros(3)
-    for k in slices:
-        mask = findings.label_map[k] == segment.number
-        in_rows, in_columns = mask.sum(axis=1, dtype=np.uint32), mask.sum(axis=0, dtype=np.uint32)
-        count = int(in_rows.sum())
-        weighted += (k * count, in_rows @ np.arange(in_rows.size), in_columns @ np.arange(in_columns.size))
-        total += count
-    index = np.append(weighted / total, 1.0)
-    return np.asarray(source.geometry.affine[:3] @ index, dtype=np.float64)

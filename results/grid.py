@@ -92,7 +92,7 @@ def grid_of(source: Source) -> Grid:
 def plane_attribute(  # type: ignore[no-untyped-def]
     image: Dataset, frame: int | None, group: str, keyword: str, *, required: bool = True
 ):  # the value has the type of its keyword
-    """`keyword` of one plane: a single-frame image has it at the top, an enhanced one in a functional group."""
+    """`keyword` of one plane: at the top of a single-frame image, in a group of an enhanced one."""
     if frame is None:
         found = image.get(keyword)
     else:

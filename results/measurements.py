@@ -33,7 +33,7 @@ Group = (
 
 
 def segment_groups(
-    findings: Findings, drawn: Drawn, grid: Grid, source: Source, run: Run, segmentation: Dataset
+    findings: Findings, drawn: Drawn, grid: Grid, *, source: Source, run: Run, segmentation: Dataset
 ) -> list[Group]:
     """The values of one segment (TID 1411), and where to look for it (TID 1410)."""
     segment = drawn.segment
@@ -67,6 +67,7 @@ def series_groups(
     outcome: Concept,
     drawn: Sequence[Drawn],
     grid: Grid | None,
+    *,
     source: Source,
     run: Run,
 ) -> list[Group]:

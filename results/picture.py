@@ -1,7 +1,7 @@
 """
 A picture of what was found: an axial and a coronal slice with the segments in their colours.
 
-As radiologists hold films: the patient's right is on the left of the picture, the head and the breastbone are on top.
+As radiologists hold films: the patient's right is on the left of the picture, head and breastbone on top.
 The picture is for a demonstration or a README; what counts are the objects in the archive.
 """
 
@@ -73,7 +73,14 @@ def overlay(images: Sequence[Path], segmentation: Path) -> bytes:
         segments = hd.seg.segread(segmentation)
         labels = segments.get_volume(combine_segments=True).match_geometry(volume)
         legend = {number: _legend(segments, number) for number in segments.segment_numbers}
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, pydicom.errors.InvalidDicomError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        pydicom.errors.InvalidDicomError,
+    ) as error:
         raise CannotDraw(f"the images and {segmentation.name} cannot be drawn: {error}") from error
     window = _LUNG_WINDOW_HU if _in_hounsfield_units(volume.array) else _window_of(volume.array)
     picture = io.BytesIO()

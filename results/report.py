@@ -104,9 +104,9 @@ def _groups(
     grid = grid_of(source) if drawn else None
     if segmentation is not None and grid is not None:
         for item in drawn:
-            groups += segment_groups(findings, item, grid, source, run, segmentation)
+            groups += segment_groups(findings, item, grid, source=source, run=run, segmentation=segmentation)
     if findings.measurements or not groups:
-        groups += series_groups(findings, _OUTCOMES[findings.outcome], drawn, grid, source, run)
+        groups += series_groups(findings, _OUTCOMES[findings.outcome], drawn, grid, source=source, run=run)
     return groups
 
 

@@ -25,7 +25,14 @@ def assert_provenance(segmentation: Path | None, report: Path) -> None:
         (model,) = models
         for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceUID"):
             assert model.get(keyword), f"11: {keyword} of the model is empty"
-        said.add((str(model.Manufacturer), str(model.ManufacturerModelName), str(model.SoftwareVersions), str(model.DeviceUID)))
+        said.add(
+            (
+                str(model.Manufacturer),
+                str(model.ManufacturerModelName),
+                str(model.SoftwareVersions),
+                str(model.DeviceUID),
+            )
+        )
     assert len(said) == 1, f"12: segmentation and report name different models: {said}"
     ((source, name, version, device),) = said
 
@@ -42,5 +49,9 @@ def assert_provenance(segmentation: Path | None, report: Path) -> None:
         assert segment.SegmentAlgorithmName == name, "14: Segment Algorithm Name"
         (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
         assert code_of(algorithm, "AlgorithmFamilyCodeSequence") == ("123110", "DCM"), "14: family"
-        said_here = (str(algorithm.AlgorithmSource), str(algorithm.AlgorithmName), str(algorithm.AlgorithmVersion))
+        said_here = (
+            str(algorithm.AlgorithmSource),
+            str(algorithm.AlgorithmName),
+            str(algorithm.AlgorithmVersion),
+        )
         assert said_here == (source, name, version), "12: Algorithm Identification"

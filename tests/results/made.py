@@ -40,11 +40,18 @@ class Made:
         return [path for path in (self.segmentation, self.report) if path is not None]
 
     def check(self) -> None:
-        check_results(self.findings, self.source, self.run, report=self.report, segmentation=self.segmentation)
+        check_results(
+            self.findings, self.source, self.run, report=self.report, segmentation=self.segmentation
+        )
 
 
 def make(
-    folder: Path, kind: Kind | str = "axial CT", *, said: Findings | None = None, of: Source | None = None, run: Run | None = None
+    folder: Path,
+    kind: Kind | str = "axial CT",
+    *,
+    said: Findings | None = None,
+    of: Source | None = None,
+    run: Run | None = None,
 ) -> Made:
     """Encode `said` (two lungs, if left out) of a source of `kind` into `folder`."""
     kind = KINDS[kind] if isinstance(kind, str) else kind

@@ -74,7 +74,6 @@ KINDS = {
 
 def geometry(kind: Kind) -> hd.VolumeGeometry:
     """(slice, row, column) right-handed, as a loader sorts a series, around the patient's origin."""
-    slices, rows, columns = kind.shape
     row, column = np.asarray(kind.row), np.asarray(kind.column)
     # Going down the rows and then along them, slices advance so that the three axes are right-handed.
     normal = np.cross(column, row)
@@ -234,7 +233,7 @@ def a_run(
 
 @cache
 def label_map(kind: Kind) -> NDArray[np.uint8]:
-    """1 on the patient's right, 2 on the left, whatever the grid; uneven, so that no flip maps it on itself."""
+    """1 on the patient's right, 2 on the left, whatever the grid; no flip maps it on itself."""
     space = geometry(kind)
     index = np.indices(kind.shape).reshape(3, -1)
     x, y, z = (space.affine[:3, :3] @ index + space.affine[:3, 3:]).reshape(3, *kind.shape)

@@ -1,4 +1,4 @@
-"""A result is filed with its images: patient, study and character set are theirs, byte for byte after decoding."""
+"""A result is filed with its images: patient, study and character set are theirs, byte for byte."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path

@@ -15,9 +15,10 @@ from results.check_report import numbers, walk
 from results.expect import as_code, code_of
 from results.findings import Findings, Measurement
 from results.report import comments, referenced_instances
+from results.source import Source
 from results.words import DISCLAIMER
 from tests.results.made import make
-from tests.results.series import KINDS, SHAPE, findings, label_map, not_analysed, nothing_found
+from tests.results.series import KINDS, SHAPE, findings, label_map, not_analysed, nothing_found, source
 
 
 def _named(sr: Dataset, concept: codes.Concept) -> list[Dataset]:
@@ -41,7 +42,10 @@ def test_27_the_volume_is_the_number_of_voxels_times_their_size(kind: str, tmp_p
 
 def test_26_where_all_is_empty_the_report_says_so(tmp_path: Path) -> None:
     said = findings(label_map=np.zeros(SHAPE, np.uint8), segments=())
-    made = make(tmp_path, said=Findings(outcome=Outcome.NOTHING, because="No lung was found.", label_map=said.label_map))
+    made = make(
+        tmp_path,
+        said=Findings(outcome=Outcome.NOTHING, because="No lung was found.", label_map=said.label_map),
+    )
     assert made.segmentation is None
     assert "No lung was found." in [item.TextValue for item in _named(made.sr, codes.COMMENT)]
     made.check()
@@ -52,7 +56,9 @@ def test_26_where_all_is_empty_the_report_says_so(tmp_path: Path) -> None:
 )
 def test_26_a_negative_report_says_so_in_code_and_in_words(said: Findings, outcome, tmp_path: Path) -> None:
     sr = make(tmp_path, said=said).sr
-    assert {code_of(i, "ConceptCodeSequence") for i in _named(sr, codes.ANALYSIS_OUTCOME)} == {as_code(outcome)}
+    assert {code_of(i, "ConceptCodeSequence") for i in _named(sr, codes.ANALYSIS_OUTCOME)} == {
+        as_code(outcome)
+    }
     texts = [item.TextValue for item in _named(sr, codes.COMMENT)]
     assert texts == [DISCLAIMER, said.because, *(f"Caution: {caution}" for caution in said.cautions)]
     assert not numbers(sr)
@@ -78,7 +84,11 @@ def test_34_every_modality_has_a_procedure_of_cid_100(modality: str) -> None:
 
 def test_35_nobody_has_verified_it(tmp_path: Path) -> None:
     sr = make(tmp_path).sr
-    assert (sr.VerificationFlag, sr.CompletionFlag, sr.PreliminaryFlag) == ("UNVERIFIED", "COMPLETE", "PRELIMINARY")
+    assert (sr.VerificationFlag, sr.CompletionFlag, sr.PreliminaryFlag) == (
+        "UNVERIFIED",
+        "COMPLETE",
+        "PRELIMINARY",
+    )
     assert "VerifyingObserverSequence" not in sr
 
 
@@ -87,7 +97,9 @@ def test_36_evidence_is_what_the_content_refers_to(kind: str, tmp_path: Path) ->
     made = make(tmp_path, kind)
     sr = made.sr
     (study,) = sr.CurrentRequestedProcedureEvidenceSequence
-    listed = {i.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
+    listed = {
+        i.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for i in s.ReferencedSOPSequence
+    }
     assert listed == {instance for _, instance in referenced_instances(sr)}
     assert study.StudyInstanceUID == made.source.first.StudyInstanceUID
     assert "PertinentOtherEvidenceSequence" not in sr
@@ -155,7 +167,9 @@ def test_43_units_are_ucum_and_values_are_the_models(tmp_path: Path) -> None:
     for segment, group in zip(made.findings.segments, _values(made.sr), strict=True):
         said = numbers(group)
         assert {unit[1] for _, unit in said} == {"UCUM"}
-        assert said == {(as_code(m.name), as_code(m.unit)): pytest.approx(m.value) for m in segment.measurements}
+        assert said == {
+            (as_code(m.name), as_code(m.unit)): pytest.approx(m.value) for m in segment.measurements
+        }
 
 
 def test_11_the_model_is_contributing_equipment(tmp_path: Path) -> None:
@@ -216,3 +230,16 @@ def test_highdicom_reads_the_report_as_a_measurement_report(tmp_path: Path) -> N
 def test_the_warning_comes_first_and_every_caution_follows() -> None:
     said = findings(cautions=("Thick slices.",))
     assert comments(said, ["Spleen"]) == [DISCLAIMER, "Not found: Spleen.", "Caution: Thick slices."]
+
+
+@pytest.mark.parametrize("kind", ["axial CT", "enhanced MR"])
+def test_images_that_are_no_volume_still_get_a_report(kind: str, tmp_path: Path) -> None:
+    """A localizer, a chest film, a photograph: what cannot be drawn on can be refused, even with bare headers."""
+    whole = source(KINDS[kind])
+    bare = Dataset()
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(bare, keyword, whole.first.get(keyword))
+    made = make(tmp_path, said=not_analysed(), of=Source(datasets=(bare,), geometry=None))
+    assert made.segmentation is None
+    assert made.sr.SeriesDescription.endswith("(NOT ANALYSED)")
+    made.check()

@@ -1,4 +1,4 @@
-"""A segmentation holds exactly the model's voxels, exactly where the images are, and says what each segment is."""
+"""A segmentation holds the model's voxels, exactly where the images are, and says what each segment is."""
 
 import logging
 from dataclasses import replace
@@ -36,7 +36,10 @@ def test_18_the_grid_is_the_sources_to_the_last_digit(kind: str, tmp_path: Path)
         orientation, spacing = of.first.ImageOrientationPatient, of.first.PixelSpacing
     else:
         groups = of.first.PerFrameFunctionalGroupsSequence
-        position = {i: [str(v) for v in g.PlanePositionSequence[0].ImagePositionPatient] for i, g in enumerate(groups, 1)}
+        position = {
+            i: [str(v) for v in g.PlanePositionSequence[0].ImagePositionPatient]
+            for i, g in enumerate(groups, 1)
+        }
         shared = of.first.SharedFunctionalGroupsSequence[0]
         holder = groups[0] if "PlaneOrientationSequence" in groups[0] else shared
         orientation = holder.PlaneOrientationSequence[0].ImageOrientationPatient
@@ -117,8 +120,13 @@ def test_it_is_what_highdicom_would_have_written(kind: str, tmp_path: Path, capl
             yield (number, *where, position), bits[index * size : (index + 1) * size].tobytes()
 
     assert dict(frames(ours)) == dict(frames(theirs))
-    # highdicom also lists every source image at the top and calls a single segment's stack "3D"; nobody needs them.
-    lacking = {e.keyword for e in theirs} - {e.keyword for e in ours} - {"SourceImageSequence", "PresentationLUTShape"}
+    # highdicom also lists every source image at the top and calls a single segment's stack "3D"; nobody needs
+    # them.
+    lacking = (
+        {e.keyword for e in theirs}
+        - {e.keyword for e in ours}
+        - {"SourceImageSequence", "PresentationLUTShape"}
+    )
     assert not lacking
 
 
@@ -217,7 +225,9 @@ def test_30_what_is_on_the_patients_right_stays_there(kind: str, tmp_path: Path)
 
 
 def test_a_lossy_source_makes_a_lossy_result(tmp_path: Path) -> None:
-    of = source(LossyImageCompression="01", LossyImageCompressionRatio="8", LossyImageCompressionMethod="ISO_10918_1")
+    of = source(
+        LossyImageCompression="01", LossyImageCompressionRatio="8", LossyImageCompressionMethod="ISO_10918_1"
+    )
     seg = make(tmp_path, of=of).seg
     assert (seg.LossyImageCompression, seg.LossyImageCompressionRatio) == ("01", 8)
 

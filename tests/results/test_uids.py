@@ -65,7 +65,12 @@ def test_06_another_version_setting_weight_code_or_input_makes_other_uids() -> N
         replace(run, provenance=replace(run.provenance, name="other")),
         replace(run, inputs=run.inputs[:-1]),
     ]
-    uids = {derived_uid(r, role, level) for r in others for role in ("report", "segmentation") for level in ("series", "instance")}
+    uids = {
+        derived_uid(r, role, level)
+        for r in others
+        for role in ("report", "segmentation")
+        for level in ("series", "instance")
+    }
     assert len(uids) == len(others) * 4
 
 
@@ -82,7 +87,9 @@ _RUN = a_run(source())
 
 def test_04_results_have_new_uids_and_stay_in_their_study(tmp_path: Path) -> None:
     made = make(tmp_path)
-    taken = {str(image.SOPInstanceUID) for image in made.source.datasets} | {str(made.source.first.SeriesInstanceUID)}
+    taken = {str(image.SOPInstanceUID) for image in made.source.datasets} | {
+        str(made.source.first.SeriesInstanceUID)
+    }
     new = [str(d[k].value) for d in (made.seg, made.sr) for k in ("SOPInstanceUID", "SeriesInstanceUID")]
     assert len(set(new)) == 4
     assert not taken & set(new)
