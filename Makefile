@@ -14,7 +14,7 @@ VENV ?= .venv
 # the one package without a hash. On an own mirror: make demo TORCH="--index-url … torch==2.13.0"
 TORCH ?= torch==2.13.0
 PYTEST ?= $(VENV)/bin/python -m pytest
-BENCHMARKS = $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
+BENCHMARKS = $(filter-out real_images,$(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))))
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 

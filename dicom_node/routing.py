@@ -225,11 +225,15 @@ def _sender(rule: Rule, series: SeriesFacts) -> str | None:
     return f"sent by {_any_of(series.callings)}, rule asks {_any_of(rule.calling)}"
 
 
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
 def _count(rule: Rule, series: SeriesFacts) -> str | None:
     if series.images < rule.at_least:
-        return f"{series.images} images, rule asks at least {rule.at_least}"
+        return f"{_images(series.images)}, rule asks at least {rule.at_least}"
     if rule.at_most is not None and series.images > rule.at_most:
-        return f"{series.images} images, rule asks at most {rule.at_most}"
+        return f"{_images(series.images)}, rule asks at most {rule.at_most}"
     return None
 
 

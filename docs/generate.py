@@ -78,7 +78,12 @@ def settings() -> str:
         if model is None:
             page += [f"## {title}", "", *_setting(Site, name, field), ""]
             continue
-        page += [f"## {'[[' if repeated else '['}{title}{']]' if repeated else ']'}", "", inspect.getdoc(model) or "", ""]
+        page += [
+            f"## {'[[' if repeated else '['}{title}{']]' if repeated else ']'}",
+            "",
+            inspect.getdoc(model) or "",
+            "",
+        ]
         for key, inner in model.model_fields.items():
             page += [f"### {title}.{inner.alias or key}", "", *_setting(model, key, inner), ""]
     return "\n".join(page)
@@ -97,8 +102,10 @@ def commands() -> str:
         page += [f"## {path}", "", inspect.cleandoc(command.help or ""), ""]
         rows = []
         for parameter in command.params:
-            names = ", ".join(f"`{name}`" for name in parameter.opts) if parameter.param_type_name == "option" else (
-                f"`{parameter.make_metavar(context)}`"
+            names = (
+                ", ".join(f"`{name}`" for name in parameter.opts)
+                if parameter.param_type_name == "option"
+                else (f"`{parameter.make_metavar(context)}`")
             )
             rows.append(f"- {names}: {getattr(parameter, 'help', None) or ''}".rstrip(": "))
         page += [*rows, ""] if rows else []
@@ -230,7 +237,9 @@ def _below(error: type[WetreadError]) -> Iterator[type[WetreadError]]:
 def main() -> int:
     """Write or check."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    arguments.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a page is out of date"
+    )
     check = arguments.parse_args().check
     stale = []
     for name, write in PAGES.items():

@@ -14,7 +14,8 @@ DOCS = ROOT / "docs"
 
 def test_every_file_that_the_journey_names_exists() -> None:
     named = re.findall(
-        r"`((?:ledger|dicom_node|models|results|worker|console)/[\w./<>-]+)`", (DOCS / "journey.md").read_text()
+        r"`((?:ledger|dicom_node|models|results|worker|console)/[\w./<>-]+)`",
+        (DOCS / "journey.md").read_text(),
     )
     assert len(named) > 20
     assert [name for name in named if not (ROOT / name).exists()] == []
@@ -36,12 +37,18 @@ def test_every_class_of_the_vocabulary_exists() -> None:
 
 def test_the_generated_pages_are_what_the_code_says() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "docs.generate", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "docs.generate", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("page", ["states.md", "operating/settings.md", "operating/commands.md", "operating/errors.md"])
+@pytest.mark.parametrize(
+    "page", ["states.md", "operating/settings.md", "operating/commands.md", "operating/errors.md"]
+)
 def test_every_heading_of_the_generated_pages_has_a_text(page: str) -> None:
     bare = re.findall(r"^#{3,} (.+)\n\n(?=#)", (DOCS / page).read_text(), re.MULTILINE)
     assert bare == []

@@ -115,7 +115,12 @@ class Site:
 
 @contextmanager
 def site(
-    folder: Path, archive: Orthanc | None, *, ledger: str | None = None, queue: str | None = None, more: str = ""
+    folder: Path,
+    archive: Orthanc | None,
+    *,
+    ledger: str | None = None,
+    queue: str | None = None,
+    more: str = "",
 ) -> Iterator[Site]:
     """A site whose rule sends chest CT to `lung_ct` and the results to `archive`; nothing is started yet."""
     folder.mkdir(parents=True, exist_ok=True)

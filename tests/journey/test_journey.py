@@ -91,7 +91,9 @@ def test_a_late_slice_opens_the_study_again_and_makes_a_new_result(
         running.start("serve")
         running.listens()
         assert storescu(running.port, *early).returncode == 0
-        until(lambda: len(archive.instances()) == 2, within_s=120, what="the first results are in the archive")
+        until(
+            lambda: len(archive.instances()) == 2, within_s=120, what="the first results are in the archive"
+        )
 
         assert storescu(running.port, late).returncode == 0
         until(lambda: len(archive.instances()) == 4, within_s=120, what="the new results are in the archive")

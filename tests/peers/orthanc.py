@@ -72,7 +72,9 @@ class Orthanc:
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }))  # fmt: skip
         with (self.folder / "orthanc.log").open("ab") as log:
-            self.process = subprocess.Popen([find("Orthanc"), settings], stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(
+                [find("Orthanc"), settings], stdout=log, stderr=log, cwd=self.folder
+            )
         until(self.alive, within_s=30, what="Orthanc answers")
 
     def stop(self) -> None:

@@ -22,7 +22,9 @@ def _ordinary_user() -> dict[str, int]:
     try:
         user = pwd.getpwnam("postgres")
     except KeyError:
-        missing("PostgreSQL refuses to run as root, and there is no user postgres (the Debian package postgresql makes it)")
+        missing(
+            "PostgreSQL refuses to run as root, and there is no user postgres (the Debian package postgresql makes it)"
+        )
     return {"user": user.pw_uid, "group": user.pw_gid}
 
 

@@ -1,0 +1,1 @@
+"""Measurements: each prints what it measured, on what, next to a peer or the physical floor."""
