@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 from celery import Celery, signals
@@ -73,7 +74,7 @@ def main() -> int:
         return 2
     owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
     parts: dict[str, Callable[[WorkerSite, Ledger, str], int]] = {
-        "compute": _compute,
+        "compute": partial(_compute, log_style=asked.log),
         "deliver": _deliver,
         "dispatch": _dispatch,
     }
@@ -83,10 +84,10 @@ def main() -> int:
         ledger.close()
 
 
-def _compute(site: WorkerSite, ledger: Ledger, owner: str) -> int:
+def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) -> int:
     spool = Spool(site.spool)
     workplace = Workplace(spool.path / "work", owner.replace("/", "-"))
-    child = Child(site.worker, _environment_of_child(os.environ))
+    child = Child(site.worker, _environment_of_child(os.environ), log=log_style)
     bench = Bench(ledger, spool, site.worker, child, owner=owner, workplace=workplace)
     app = application(site.queue)
     open_to_jobs(app, bench.compute)

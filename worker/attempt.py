@@ -65,10 +65,13 @@ class _BrokenOff(Exception):
 class Child:
     """One spawned process at a time, started again whenever it was lost. Used by one thread at a time."""
 
-    def __init__(self, settings: WorkerSettings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, environment: Mapping[str, str], *, log: str = "json"
+    ) -> None:
         """`environment` is all that the child sees of ours: it must hold no credentials."""
         self._settings = settings
         self._environment = dict(environment)
+        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._inbox = Inbox()
         self._stage = "start"
@@ -94,7 +97,7 @@ class Child:
             if self.pid is not None:
                 return
             self._bury()
-            options = [f"--parent={os.getpid()}", f"--device={self._settings.device}"]
+            options = [f"--parent={os.getpid()}", f"--device={self._settings.device}", f"--log={self._log}"]
             if self._settings.child_memory_mib is not None:
                 options.append(f"--memory-mib={self._settings.child_memory_mib}")
             if self._settings.threads is not None:

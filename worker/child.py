@@ -15,12 +15,12 @@ import resource
 import signal
 import sys
 import traceback
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import BaseModel
 
+from ledger import journal
 from ledger.errors import ModelError, SiteError, StudyError
 from worker.exchange import Done, Entered, Failed, Ready, Stage, frame, read_request
 
@@ -36,14 +36,15 @@ def main() -> None:
     options.add_argument("--device", default="auto")
     options.add_argument("--memory-mib", type=int)
     options.add_argument("--threads", type=int)
+    options.add_argument("--log", choices=["json", "text"], default="json")
     asked = options.parse_args()
 
     _die_with(asked.parent)
     _limit(asked.memory_mib)
     requests, answers = _pipes()
     faulthandler.enable()  # Says where a segmentation fault happened; shows no values.
-    # Warnings of pydicom quote the offending values, and those are patient data.
-    warnings.simplefilter("ignore")
+    # Warnings of pydicom quote the offending values, and those are patient data: the journal withholds them.
+    journal.configure(json=asked.log == "json", level="warning")
 
     # Here and not on top: everything above is in force before the first line of third-party code runs.
     import pydicom  # noqa: PLC0415

@@ -37,16 +37,14 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     site_backoff_s: float = Field(default=30.0, ge=0)  # A full disk is not mended sooner.
 
     start_s: float = Field(default=120.0, gt=0)  # The child imports torch and finds its device.
-    stage_s: float = Field(
-        default=120.0, gt=0
-    )  # Opening a model, reading files, encoding and checking, each.
+    # Opening a model, reading files, encoding and checking, each.
+    stage_s: float = Field(default=120.0, gt=0)
     longest_s: float = Field(default=3600.0, gt=0)  # No manifest may ask for more than this.
     # A library that leaks is forgiven so: after so many runs the child makes place for a fresh one.
     runs_per_child: int = Field(default=500, ge=1)
     stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants; systemd kills after 30 s.
-    child_memory_mib: int | None = Field(
-        default=None, ge=256
-    )  # Address space; leave empty where CUDA is used.
+    # Address space; leave empty where CUDA is used.
+    child_memory_mib: int | None = Field(default=None, ge=256)
     threads: int | None = Field(default=None, ge=1)  # CPU threads of torch; none means all cores
 
     # "package.module:Class" as a model's name runs that class, with all that it imports, as the worker. Only
@@ -67,22 +65,18 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
 class DeliverySettings(BaseModel, frozen=True, extra="forbid"):
     """How results travel to their destinations."""
 
-    at_once: int = Field(
-        default=4, ge=1
-    )  # Deliveries at the same time; a slow peer must not hold up the others.
+    # Deliveries at the same time; a slow peer must not hold up the others.
+    at_once: int = Field(default=4, ge=1)
     first_s: float = Field(default=5.0, gt=0)  # After the first failed attempt; it doubles each time …
-    longest_s: float = Field(
-        default=300.0, gt=0
-    )  # … up to this, and goes on without end: archives come back.
+    # … up to this, and goes on without end: archives come back.
+    longest_s: float = Field(default=300.0, gt=0)
     lease_s: float = Field(default=60.0, gt=0)  # Renewed while sending.
     heartbeat_s: float = Field(default=15.0, gt=0)
     proof_s: float = Field(default=10.0, gt=0)  # How often peers with confirm = "find" are asked …
-    proof_after_s: float = Field(
-        default=2.0, ge=0
-    )  # … for what was sent longer ago than this: indexing takes time.
-    proof_patience_s: float = Field(
-        default=600.0, gt=0
-    )  # Not found for this long after sending: it is sent again.
+    # … for what was sent longer ago than this: indexing takes time.
+    proof_after_s: float = Field(default=2.0, ge=0)
+    # Not found for this long after sending: it is sent again.
+    proof_patience_s: float = Field(default=600.0, gt=0)
     stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants to deliveries on their way.
 
     @model_validator(mode="after")

@@ -100,12 +100,11 @@ def test_what_a_model_raises_parks_its_job_with_the_reason(tmp_path, name, becau
 
 def test_a_child_outlives_a_run_but_not_one_that_went_wrong(tmp_path):
     trace = {"trace": str(tmp_path / "trace")}
-    with worker_bench(
-        tmp_path, worker=QUICK.model_copy(update={"attempts_max": 1, "runs_per_child": 3})
-    ) as bench:
+    settings = QUICK.model_copy(update={"attempts_max": 1, "runs_per_child": 3})
+    with worker_bench(tmp_path, worker=settings) as bench:
         bench.start("dispatch")
         bench.start("compute")
-        # Third of its process; first of the next, and the last because it went wrong; first of a third process.
+        # Three of one process; one of the next, its last because it went wrong; one of a third.
         for name, state in [("Fine", "done")] * 3 + [("Careless", "parked"), ("Fine", "done")]:
             bench.wait(bench.open_job(model(name), settings=trace), JobState(state))
         first, second, third, fourth, fifth = traces(tmp_path / "trace")

@@ -156,9 +156,13 @@ class WorkerBench:
         return self.ledger.job(job_id)
 
     def wait(self, job_id: JobId, *states: JobState, within_s: float = 20) -> JobRecord:
-        """The job once it is in one of `states`."""
+        """The job once it is in one of `states`; fails early where it is parked against all expectation."""
+        ended = {*states, JobState.PARKED}
         try:
-            until(lambda: self.job(job_id).state in states, within_s=within_s, what=f"job is {states}")
+            until(
+                lambda: self.job(job_id).state in ended, within_s=within_s, what=f"job {job_id} is {states}"
+            )
+            assert self.job(job_id).state in states, f"job {job_id} is not {states}"
         except AssertionError as late:
             raise AssertionError(f"{late}; it is {self.job(job_id)}\n{self.log}") from None
         return self.job(job_id)
