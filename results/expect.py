@@ -6,8 +6,9 @@ import numpy as np
 from pydicom import Dataset
 
 from ledger.errors import ModelError
-from results import codes, headers, observer
+from results import codes, observer
 from results.findings import Concept
+from results.identity import DESCRIBING, IDENTIFYING, is_valid
 from results.provenance import Run
 from results.source import Source
 from results.uids import derived_uid
@@ -32,10 +33,15 @@ def near(ours: Iterable[float], theirs: Iterable[float], tolerance: float) -> bo
 
 def expect_identity(what: str, dataset: Dataset, source: Source) -> None:
     """Patient, study and body part are the source's. Values of patients never appear in the sentence."""
-    for keyword in (*headers.PRESENT_EVEN_IF_EMPTY, *headers.COPIED, "BodyPartExamined"):
+    for keyword in (*IDENTIFYING, *DESCRIBING, "BodyPartExamined"):
         ours, theirs = dataset.get(keyword), source.first.get(keyword)
+        left_out = keyword in DESCRIBING and keyword not in dataset and _invalid(source.first, keyword)
         same = (ours or None) == (theirs or None)
-        expect(same, f"{what}: {keyword} is not that of the source images")
+        expect(same or left_out, f"{what}: {keyword} is not that of the source images")
+
+
+def _invalid(image: Dataset, keyword: str) -> bool:
+    return keyword in image and not is_valid(image[keyword])
 
 
 def expect_uids(what: str, dataset: Dataset, source: Source, run: Run, role: str) -> None:

@@ -24,7 +24,9 @@ class Concept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """A quantity with its value and unit (PS3.16 TID 300). `value` is finite; an absent value is no measurement."""
+    """A quantity with its value and unit (PS3.16 TID 300). `value` is finite; an absent value is no
+    measurement.
+    """
 
     name: Concept
     value: float
@@ -58,8 +60,8 @@ class Findings:
 
     `label_map` has the axes of the volume that the model was given, (slice, row, column), and holds 0 for
     background or a segment's number; it is None where there is nothing to draw. `because` is one sentence for
-    the reader: why nothing was found or why the model refused. `cautions` are sentences that a reader must see
-    next to the values (limits of the input, failed soft checks).
+    the reader: why nothing was found or why the model refused. `cautions` are sentences that a reader must
+    see next to the values (limits of the input, failed soft checks).
     """
 
     outcome: Outcome

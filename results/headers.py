@@ -1,81 +1,15 @@
-"""
-What every result says before it says anything: whose it is, which study, which series, which equipment.
+"""What every result says before it says anything: whose it is, which series, which equipment, and when."""
 
-Patient and study are the source's, element by element and in its character set, so that an archive files the
-result where the images are. Nothing is corrected on the way: a birth date that is wrong in the images is
-wrong here.
-"""
-
-import copy
 from datetime import datetime, timedelta, timezone
 
 from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
 
 from ledger.identifiers import Uid
+from results.identity import copy_identity
 from results.observer import contributing_equipment, general_equipment
 from results.provenance import Run
 from results.source import Source
 from results.uids import derived_uid
-
-#: Type 2 in the Patient and General Study modules (PS3.3 §C.7.1.1, §C.7.2.1): present, empty where the source
-#: has none.
-PRESENT_EVEN_IF_EMPTY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "StudyID",
-    "AccessionNumber",
-)
-
-#: Copied where the source has them.
-COPIED = (
-    "SpecificCharacterSet",
-    "TimezoneOffsetFromUTC",  # it qualifies the study's own date and time
-    # Patient
-    "IssuerOfPatientID",
-    "TypeOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "OtherPatientIDsSequence",
-    "PatientBirthTime",
-    "OtherPatientNames",
-    "QualityControlSubject",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "PatientSpeciesDescription",
-    "PatientSpeciesCodeSequence",
-    "PatientBreedDescription",
-    "PatientBreedCodeSequence",
-    "BreedRegistrationSequence",
-    "ResponsiblePerson",
-    "ResponsiblePersonRole",
-    "ResponsibleOrganization",
-    # Clinical trial: without these a trial's archive refuses the result
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-    "ClinicalTrialTimePointID",
-    "ClinicalTrialTimePointDescription",
-    # Study and patient study
-    "StudyInstanceUID",
-    "StudyDescription",
-    "IssuerOfAccessionNumberSequence",
-    "ProcedureCodeSequence",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "PatientSexNeutered",
-    "AdmissionID",
-)
 
 
 def result_headers(
@@ -118,17 +52,6 @@ def result_headers(
     general_equipment(dataset, run)
     dataset.ContributingEquipmentSequence = contributing_equipment(source.first, run)
     return dataset
-
-
-def copy_identity(image: Dataset, dataset: Dataset) -> None:
-    """Patient and study attributes of `image`, as they are."""
-    for keyword in (*COPIED, *PRESENT_EVEN_IF_EMPTY):
-        tag = tag_for_keyword(keyword)
-        assert tag is not None, keyword
-        if tag in image:
-            dataset.add(copy.deepcopy(image[tag]))
-        elif keyword in PRESENT_EVEN_IF_EMPTY:
-            setattr(dataset, keyword, None)
 
 
 def local_time(run: Run, dataset: Dataset) -> datetime:

@@ -1,8 +1,9 @@
 """
 Which model made this: the same values everywhere they are said.
 
-IHE AI Results (AIR Rev 1.3, Vol 3 §6.5.3.1) asks for Contributing Equipment with Device UID in every result, and
-that SR observer, TID 4019 and Algorithm Identification agree with it. So they are all written from this one value.
+IHE AI Results (AIR Rev 1.3, Vol 3 §6.5.3.1) asks for Contributing Equipment with Device UID in every
+result, and that SR observer, TID 4019 and Algorithm Identification agree with it. So they are all written
+from this one value.
 """
 
 from collections.abc import Mapping

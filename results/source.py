@@ -11,9 +11,9 @@ class Source:
     """One series as it was received.
 
     `datasets` are headers without pixel data. Single-frame instances are in the order of the volume's first
-    axis, so that `datasets[k]` is slice k; an enhanced multi-frame series has one data set, whose frame for slice
-    k is `frames[k]` (1-based). `geometry` is None where the series is not a volume: only a report that says so
-    can be made of it.
+    axis, so that `datasets[k]` is slice k; an enhanced multi-frame series has one data set, whose frame for
+    slice k is `frames[k]` (1-based). `geometry` is None where the series is not a volume: only a report
+    that says so can be made of it.
     """
 
     datasets: tuple[Dataset, ...]

@@ -1,12 +1,13 @@
 """A result is filed with its images: patient, study and character set are theirs, byte for byte."""
 
+import warnings
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset
 
-from results.headers import COPIED, PRESENT_EVEN_IF_EMPTY
+from results.identity import DESCRIBING, IDENTIFYING, PRESENT_EVEN_IF_EMPTY
 from results.words import DISCLAIMER, long_string, plain
 from results.write import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from tests.results.made import Made, make
@@ -54,7 +55,7 @@ def test_03_names_survive_in_every_character_set(charset: str, tmp_path: Path) -
 def test_01_patient_and_study_are_those_of_the_images(kind: str, tmp_path: Path) -> None:
     made = make(tmp_path, kind)
     for dataset in (made.seg, made.sr):
-        for keyword in (*PRESENT_EVEN_IF_EMPTY, *COPIED):
+        for keyword in (*IDENTIFYING, *DESCRIBING):
             assert dataset.get(keyword) == made.source.first.get(keyword), keyword
         assert dataset.PatientID == "MRN-0815"
         assert dataset.IssuerOfPatientID == "Hospital A"
@@ -75,6 +76,20 @@ def test_01_wrong_values_are_repeated_and_not_corrected(tmp_path: Path) -> None:
     made = make(tmp_path, of=source(PatientSex="X", PatientBirthDate="18000101"))
     assert made.sr.PatientSex == "X"
     assert made.seg.PatientBirthDate == "18000101"
+    made.check()
+
+
+def test_01_what_only_describes_is_left_out_where_it_is_no_valid_value(tmp_path: Path) -> None:
+    of = source()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for image in of.datasets:
+            image.PatientAge, image.PatientBirthDate, image.PatientComments = "62", "00000000", "calm"
+    made = make(tmp_path, of=of)
+    for dataset in (made.seg, made.sr):
+        assert "PatientAge" not in dataset
+        assert dataset.PatientBirthDate == "00000000"
+        assert dataset.PatientComments == "calm"
     made.check()
 
 

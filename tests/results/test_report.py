@@ -234,7 +234,9 @@ def test_the_warning_comes_first_and_every_caution_follows() -> None:
 
 @pytest.mark.parametrize("kind", ["axial CT", "enhanced MR"])
 def test_images_that_are_no_volume_still_get_a_report(kind: str, tmp_path: Path) -> None:
-    """A localizer, a chest film, a photograph: what cannot be drawn on can be refused, even with bare headers."""
+    """A localizer, a chest film, a photograph: what cannot be drawn on can be refused, even with bare
+    headers.
+    """
     whole = source(KINDS[kind])
     bare = Dataset()
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
