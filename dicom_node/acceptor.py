@@ -117,7 +117,8 @@ class BoundedUpperLayer(DULServiceProvider):
         try:
             super().run_reactor()
         finally:
-            self._tell_the_reactor()
+            # Whoever still waits for a request gets None instead of waiting for the end of ARTIM.
+            self.to_user_queue.put(None)
             with self._wake_lock:
                 os.close(self._wake)
                 self._wake = -1
@@ -151,15 +152,19 @@ class BoundedUpperLayer(DULServiceProvider):
             return super()._is_transport_event()
         if not self.event_queue.empty():
             return False
-        if connection.socket is None:
-            time.sleep(0.005)
-            return False
-        if connection.wait(_WAKE_S, self._wake):
+        if connection.socket is None or self.state_machine.current_state == "Sta1":
+            self._sleep()  # The connection is gone.
+        elif connection.wait(_WAKE_S, self._wake):
             self._read_pdu_data()
             return True
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
         return False
+
+    def _sleep(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.poll(_WAKE_S * 1000)
 
 
 class _Telling(queue.Queue):  # type: ignore[type-arg]

@@ -10,8 +10,10 @@ were only asked to keep. `event.dataset` is never touched.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 
 import structlog
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from dicom_node.group import GroupCommit
@@ -188,9 +190,12 @@ def on_store(receiver: Receiver, senders: Senders) -> Callable[[Event], int]:
     """A handler for `evt.EVT_C_STORE`."""
 
     def answer(event: Event) -> int:
-        association, request = event.assoc, event.request
+        association, request, asked = event.assoc, event.request, event.assoc.requestor.primitive
+        assert isinstance(request, C_STORE)
+        assert asked is not None
         try:
-            with request.DataSet.getbuffer() as data_set:
+            # A view of the bytes as they came in: they may be gigabytes.
+            with (request.DataSet or BytesIO()).getbuffer() as data_set:
                 status, study_id = receiver.receive(
                     Offer(
                         sop_class=str(request.AffectedSOPClassUID or ""),
@@ -198,8 +203,8 @@ def on_store(receiver: Receiver, senders: Senders) -> Callable[[Event], int]:
                         abstract_syntax=str(event.context.abstract_syntax),
                         transfer_syntax=Uid.parse(str(event.context.transfer_syntax)),
                         data_set=data_set,
-                        calling=AETitle.parse(association.requestor.ae_title),
-                        called=AETitle.parse(association.requestor.primitive.called_ae_title),
+                        calling=AETitle.parse(asked.calling_ae_title or ""),
+                        called=AETitle.parse(asked.called_ae_title or ""),
                         address=str(association.requestor.address),
                     )
                 )

@@ -57,8 +57,9 @@ def reconcile(spool: Spool, ledger: Ledger) -> Reconciliation:
     """Run once at start, before anything is received. Raises `SpoolBroken` or the ledger's `SiteError`."""
     found = Reconciliation(temporary_removed=spool.sweep_incoming())
     known = set(ledger.known_paths())
-    _record(spool, ledger, (path for path in spool.files(INSTANCES) if path not in known), found)
+    # What lies in quarantine first: the next line may put more there, with their rows.
     _list_quarantine(spool, ledger, (path for path in spool.files(QUARANTINE) if path not in known), found)
+    _record(spool, ledger, (path for path in spool.files(INSTANCES) if path not in known), found)
     found.results_removed = spool.remove(_abandoned_results(spool, known))
     for path in known:
         if not spool.absolute(path).is_file():
@@ -71,9 +72,9 @@ def reconcile(spool: Spool, ledger: Ledger) -> Reconciliation:
 def rebuild(spool: Spool, ledger: Ledger) -> Reconciliation:
     """Fill an empty ledger from the spool alone. Doing it twice is doing it once."""
     found = Reconciliation()
-    _record(spool, ledger, spool.files(INSTANCES), found)
     known = set(ledger.known_paths())
     _list_quarantine(spool, ledger, (path for path in spool.files(QUARANTINE) if path not in known), found)
+    _record(spool, ledger, spool.files(INSTANCES), found)
     log.info("ledger.rebuilt", recorded=found.recorded, quarantined=found.quarantined)
     return found
 

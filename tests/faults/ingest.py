@@ -14,19 +14,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from dicom_node.peers import PeerSettings
-from dicom_node.requestor import Deadline, ProposedContext, associate
 from dicom_node.spool import INCOMING, INSTANCES, Spool
-from dicom_node.upper_layer import command_set
-from ledger.errors import PeerError
-from ledger.identifiers import AETitle, Uid
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from tests.dicom_node.datasets import ct_slice, digest_of, digest_of_file, encoded
 from tests.dicom_node.node_process import site_json
 from tests.peers.programs import find
 
-CT, EXPLICIT = Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1")
 #: SOP Instance UID → bytes of the data set
 INSTANCES_SENT = {
     str(ds.SOPInstanceUID): encoded(ds)
@@ -41,13 +35,14 @@ def _run(site: str, armed: str, ready: Connection) -> None:
     from dicom_node.__main__ import hush_libraries
     from dicom_node.node import Node
     from dicom_node.settings import NodeSite
-    from ledger import failpoint
+    from ledger import failpoint, journal
 
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(
             0x59616D61, ctypes.c_long(-1)
         )  # PR_SET_PTRACER: any process may trace this one
     hush_libraries()
+    journal.configure(json=True, level="error")
     if armed:
         failpoint.arm(armed)
     parsed = NodeSite.model_validate_json(site)
@@ -113,37 +108,13 @@ def _settings(folder: Path) -> LedgerSettings:
     return LedgerSettings(url=f"sqlite:///{folder / 'ledger.sqlite'}")
 
 
-def send_all(port: int, instances: dict[str, bytes] = INSTANCES_SENT) -> dict[str, int]:
-    """The status that came back for each instance, on one association; those without an answer are absent."""
-    answers: dict[str, int] = {}
-    context = ProposedContext(CT, (EXPLICIT,))
-    peer = PeerSettings(name="node", ae_title="WETREAD", host="127.0.0.1", port=port)
-    with suppress(PeerError):
-        with associate(
-            peer, calling=AETitle("SCANNER"), contexts=[context], deadline=Deadline(10)
-        ) as association:
-            context_id, _ = association.answered(context)
-            for number, (uid, data_set) in enumerate(instances.items(), start=1):
-                answers.update(_store(association, context_id, number, uid, data_set))
-    return answers
-
-
-def _store(association, context_id: int, number: int, uid: str, data_set: bytes) -> dict[str, int]:
-    import io
-
-    command = command_set(
-        {0x0002: CT, 0x0100: 0x0001, 0x0110: number, 0x0700: 0, 0x0800: 0x0000, 0x1000: Uid(uid)}
-    )
-    association.send(context_id, command, io.BytesIO(data_set), len(data_set))
-    elements, _ = association.receive("waiting for the answer")
-    return {uid: int.from_bytes(elements[0x0000, 0x0900], "little")}
-
-
 @contextmanager
 def strace(pid: int, *options: str, follow: bool = True) -> Iterator[list[str]]:
     """strace attached to a process with all its threads, or to one thread alone; gives its lines."""
     tracer = subprocess.Popen(
         [find("strace"), *(["-f"] if follow else []), *options, "-p", str(pid)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -163,8 +134,12 @@ def strace(pid: int, *options: str, follow: bool = True) -> Iterator[list[str]]:
         assert attached.wait(10), "strace did not attach"
         yield lines
     finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(10)
+        tracer.send_signal(signal.SIGINT)  # strace lets go of what it traced, if that still lives
+        try:
+            tracer.wait(0.5)
+        except subprocess.TimeoutExpired:
+            tracer.kill()
+            tracer.wait(5)
         reader.join(5)
         tracer.stderr.close()
 

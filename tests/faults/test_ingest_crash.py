@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from ledger.failpoint import NAMES
+from tests.dicom_node.scanner import send_all
 from tests.faults.ingest import (
     INSTANCES_SENT,
     Ingest,
     Life,
     calls_by_thread,
     judge,
-    send_all,
     strace,
 )
 
@@ -55,7 +55,7 @@ def counted(ingest: Ingest) -> dict[bool, dict[str, int]]:
         folder = ingest.fresh()
         with ingest.node(folder) as life:
             with traced(life, group, f"trace={','.join(CALLS)}") as lines:
-                answers = send_all(life.port)
+                answers = send_all(life.port, INSTANCES_SENT)
         assert set(answers.values()) == {0x0000}
         assert judge(folder, answers) == len(INSTANCES_SENT)
         found[group] = calls_by_thread(lines)
@@ -79,7 +79,7 @@ def test_killed_at_any_system_call_no_acknowledged_instance_is_lost(ingest: Inge
                 folder = ingest.fresh()
                 with ingest.node(folder) as life:
                     with traced(life, group, f"trace={call}", f"inject={call}:signal=KILL:when={nth}"):
-                        answers = send_all(life.port)
+                        answers = send_all(life.port, INSTANCES_SENT)
                     killed += life.killed
                 judge(folder, answers)
                 tried += 1
@@ -98,10 +98,10 @@ def test_a_disk_that_fails_at_any_system_call_gets_no_success_and_the_node_recov
                 folder = ingest.fresh()
                 with ingest.node(folder) as life:
                     with traced(life, group, f"trace={call}", f"inject={call}:error={error}:when={nth}"):
-                        answers = send_all(life.port)
+                        answers = send_all(life.port, INSTANCES_SENT)
                     refused += any(status != 0x0000 for status in answers.values()) or len(answers) < 3
                     assert not set(answers.values()) - {0x0000, 0xA700}, f"{call} {nth}"
-                    again = send_all(life.port)
+                    again = send_all(life.port, INSTANCES_SENT)
                     assert again == dict.fromkeys(INSTANCES_SENT, 0x0000), (
                         f"after {error} in {call} {nth}: {again}"
                     )
@@ -117,13 +117,13 @@ def test_killed_between_any_two_steps_of_the_promise(ingest: Ingest, name: str, 
     assert name in NAMES
     folder = ingest.fresh()
     with ingest.node(folder, f"{name}:kill:{nth}") as life:
-        answers = send_all(life.port)
+        answers = send_all(life.port, INSTANCES_SENT)
         assert life.killed
     assert len(answers) == nth - 1
     assert judge(folder, answers) in (nth - 1, nth)
 
     with ingest.node(folder) as life:
-        assert set(send_all(life.port).values()) == {0x0000}
+        assert set(send_all(life.port, INSTANCES_SENT).values()) == {0x0000}
     assert judge(folder, {}) == len(INSTANCES_SENT)
 
 
@@ -131,7 +131,7 @@ def test_an_exception_between_two_steps_is_no_success(ingest: Ingest) -> None:
     for name in RECEIVING:
         folder: Path = ingest.fresh()
         with ingest.node(folder, f"{name}:raise") as life:
-            answers = send_all(life.port)
+            answers = send_all(life.port, INSTANCES_SENT)
         first, *others = answers.values()
         assert first == 0xA700
         assert set(others) == {0x0000}
