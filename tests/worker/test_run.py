@@ -1,0 +1,88 @@
+"""One run on a folder of files: what goes in, what comes out, and that twice is once."""
+
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from ledger.errors import StudyError
+from ledger.job import Outcome
+from ledger.result import Role
+from models.contract import UnknownModel
+from models.training.phantom_series import write_series
+from models.training.phantoms import chest
+from worker.exchange import RunRequest
+from worker.run import Residents, analyse
+
+FINE = "tests.worker.fault_models.models:Fine"
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory) -> list[Path]:
+    return write_series(chest((8, 48, 48), seed=5), tmp_path_factory.mktemp("series"))
+
+
+def request(paths, out: Path, model: str = FINE, **more) -> RunRequest:
+    out.mkdir()
+    asked = {"at": 1.7e9, "device": "cpu", "allow_python_models": True, **more}
+    return RunRequest(model=model, inputs=tuple(map(str, paths)), out=str(out), **asked)
+
+
+def test_a_run_writes_leaves_before_the_report_and_says_what_it_found(series, tmp_path):
+    stages = []
+    reply = analyse(request(series, tmp_path / "out"), enter=lambda *stage: stages.append(stage))
+
+    assert [one.role for one in reply.files] == [Role.SEGMENTATION, Role.REPORT]
+    assert stages == [("open", None), ("load", None), ("model", 60.0), ("encode", None), ("check", None)]
+    assert set(reply.timings) == {"open", "load", "model", "encode", "check"}
+    assert (reply.outcome, reply.model_identity) == (Outcome.FOUND, "fine@1.0.0")
+    (volume,) = reply.findings
+    assert (volume.label, volume.name, volume.unit) == ("Body", "Volume", "ml")
+    for one in reply.files:
+        dataset = pydicom.dcmread(one.path)
+        assert str(dataset.SOPInstanceUID) == one.sop_instance
+        assert str(dataset.file_meta.TransferSyntaxUID) == one.transfer_syntax
+
+
+def test_the_same_run_makes_the_same_bytes_whatever_the_order_of_files(series, tmp_path):
+    first = analyse(request(series, tmp_path / "first"))
+    second = analyse(request(series[::-1], tmp_path / "second"))
+
+    for one, other in zip(first.files, second.files, strict=True):
+        assert Path(one.path).read_bytes() == Path(other.path).read_bytes()
+
+
+def test_a_series_with_a_gap_gets_a_report_that_says_so_and_no_segmentation(series, tmp_path):
+    reply = analyse(request([*series[:3], *series[5:]], tmp_path / "out"))
+
+    assert reply.outcome is Outcome.REFUSED
+    assert [one.role for one in reply.files] == [Role.REPORT]
+    assert reply.because
+    assert "model" not in reply.timings
+
+
+def test_a_model_that_refuses_has_its_sentence_in_the_reply(series, tmp_path):
+    reply = analyse(request(series, tmp_path / "out", model="tests.worker.fault_models.models:Picky"))
+    assert (reply.outcome, reply.because) == (Outcome.REFUSED, "the lungs are not in the picture")
+
+
+def test_files_that_are_no_images_at_all_are_the_studys_fault(tmp_path):
+    (tmp_path / "letter.dcm").write_text("Dear colleague")
+    with pytest.raises(StudyError):
+        analyse(request([tmp_path / "letter.dcm"], tmp_path / "out"))
+
+
+def test_python_of_the_site_runs_only_where_the_site_says_so(series, tmp_path):
+    with pytest.raises(UnknownModel, match="does not allow"):
+        analyse(request(series, tmp_path / "out", allow_python_models=False))
+
+
+def test_models_stay_loaded_and_the_one_longest_unused_makes_place():
+    residents = Residents(device="cpu", at_most=2)
+    names = [f"tests.worker.fault_models.models:{name}" for name in ("Fine", "Slow", "Hang")]
+    fine, slow = (residents.open(name, allow_python=True) for name in names[:2])
+    assert residents.open(names[0], allow_python=True) is fine
+    residents.open(names[2], allow_python=True)
+
+    assert residents.open(names[0], allow_python=True) is fine
+    assert residents.open(names[1], allow_python=True) is not slow
