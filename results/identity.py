@@ -13,7 +13,7 @@ from pydicom.config import RAISE
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
-from pydicom.valuerep import validate_value
+from pydicom.valuerep import STR_VR, validate_value
 
 #: Type 2 in Patient and General Study (PS3.3 §C.7.1.1, §C.7.2.1): present, empty where the source has none.
 PRESENT_EVEN_IF_EMPTY = (
@@ -39,9 +39,9 @@ IDENTIFYING = (
 )
 
 #: The rest of the modules of patient and study (PS3.3 §C.7.1, §C.7.2), copied where it is valid.
+#: Not their references (Referenced Study Sequence …): what those point to is gone; no archive can resolve it.
 DESCRIBING = (
     # Patient
-    "ReferencedPatientSequence",
     "TypeOfPatientID",
     "SourcePatientGroupIdentificationSequence",
     "GroupOfPatientsIdentificationSequence",
@@ -58,7 +58,6 @@ DESCRIBING = (
     "GeneticModificationsSequence",
     "OtherPatientNames",
     "OtherPatientIDsSequence",
-    "ReferencedPatientPhotoSequence",
     "EthnicGroupCodeSequence",
     "PatientSpeciesDescription",
     "PatientSpeciesCodeSequence",
@@ -99,7 +98,6 @@ DESCRIBING = (
     "PhysiciansOfRecordIdentificationSequence",
     "NameOfPhysiciansReadingStudy",
     "PhysiciansReadingStudyIdentificationSequence",
-    "ReferencedStudySequence",
     "RequestingService",
     "RequestingServiceCodeSequence",
     "ReasonForPerformedProcedureCodeSequence",
@@ -157,7 +155,7 @@ def is_valid(element: DataElement) -> bool:
     """Whether the value is one of its value representation (PS3.5 §6.2): an age of "62" is none."""
     values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
     try:
-        for value in values if element.VR != "SQ" else ():
+        for value in values if element.VR in STR_VR else ():
             if value is not None:
                 validate_value(element.VR, str(value), RAISE)
     except ValueError:

@@ -85,11 +85,13 @@ def test_01_what_only_describes_is_left_out_where_it_is_no_valid_value(tmp_path:
         warnings.simplefilter("ignore")
         for image in of.datasets:
             image.PatientAge, image.PatientBirthDate, image.PatientComments = "62", "00000000", "calm"
+            image.PregnancyStatus, image.PatientWeight = 4, "71.5"
     made = make(tmp_path, of=of)
     for dataset in (made.seg, made.sr):
         assert "PatientAge" not in dataset
         assert dataset.PatientBirthDate == "00000000"
         assert dataset.PatientComments == "calm"
+        assert (dataset.PregnancyStatus, dataset.PatientWeight) == (4, 71.5)
     made.check()
 
 
