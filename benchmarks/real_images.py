@@ -4,10 +4,10 @@ What happens to real images: every DICOM file of ../shared/data through the runn
     python -m benchmarks.real_images                          print the outcome
     python -m benchmarks.real_images --write docs/evidence.md write it as a page
 
-The images are not part of the repository. Where they are absent this says so and ends well. A node, a worker and a queue
-are started as `wetread serve` starts them; each data set is sent as it is, on an association of its own, under the UIDs that it
-names itself, as scanners do; one rule sends every CT series of two and more images to `lung_ct`, so that nothing is spared by a
-rule that asks for a chest.
+The images are not part of the repository. Where they are absent this says so and ends well. A node, a
+worker and a queue are started as `wetread serve` starts them; each data set is sent as it is, on an
+association of its own, under the UIDs that it names itself, as scanners do; one rule sends every CT series
+of two and more images to `lung_ct`, so that nothing is spared by a rule that asks for a chest.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from pydicom import dcmread
 
 from dicom_node.part10 import FileMeta
@@ -39,14 +39,16 @@ from ledger.job import JobState
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from ledger.study import StudyState
+from models.contract import Context
+from models.registry import open_model
 from worker.elements import read_file_meta
 from worker.load import load_series
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 FOLDERS = (
-    "ct_thorax_lungdx_A0002_b40f", "ct_thorax_cip64", "ct_totalseg", "geometry_failing_dicom2nifti", "mr_enhanced_dcmqa",
-    "mr_multifragment", "cxr_dicom_rsna1", "mg_fodicom", "segsr_dcmqi", "segsr_highdicom", "ts_pydicom_data",
-    "fuzz_sample",
+    "ct_thorax_lungdx_A0002_b40f", "ct_thorax_cip64", "ct_totalseg", "geometry_failing_dicom2nifti",
+    "mr_enhanced_dcmqa", "mr_multifragment", "cxr_dicom_rsna1", "mg_fodicom", "segsr_dcmqi",
+    "segsr_highdicom", "ts_pydicom_data", "fuzz_sample",
 )  # fmt: skip
 SETTLE_S = 240.0
 
@@ -101,9 +103,9 @@ def header() -> list[str]:
     return [
         "# Evidence: real images",
         "",
-        f"Written by `make evidence` on {date.today().isoformat()}, {os.cpu_count()} CPU cores, no GPU. The images are not part of the",
-        "repository; their sources and licences are listed beside them. A handful of patients gives no rates: this page says",
-        "what happened, case by case.",
+        f"Written by `make evidence` on {date.today().isoformat()}, {os.cpu_count()} CPU cores, no GPU.",
+        "The images are not part of the repository; their sources and licences are listed beside them.",
+        "A handful of patients gives no rates: this page says what happened, case by case.",
         "",
     ]
 
@@ -162,7 +164,9 @@ def send_folder(folder: Path, port: int) -> Outcome:
 
 @contextmanager
 def as_a_scanner_would(path: Path) -> Iterator[Path]:
-    """The file, or a copy whose File Meta Information names the UIDs of its data set, where the two disagree."""
+    """The file, or a copy whose File Meta Information names the UIDs of its data set, where the two
+    disagree.
+    """
     try:
         header = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
         own = (Uid.parse(str(header.SOPClassUID)), Uid.parse(str(header.SOPInstanceUID)))
@@ -223,7 +227,8 @@ def geometry() -> list[str]:
     ):
         try:
             loaded = load_series(sorted(folder.glob("*.dcm")))
-            said = f"**loads**: {loaded.volume.spatial_shape}, {tuple(round(s, 3) for s in loaded.volume.spacing)} mm"
+            volume = loaded.volume
+            said = f"**loads**: {volume.spatial_shape}, spacing {volume.spacing} mm"
         except WetreadError as error:
             said = f"{type(error).__name__}: {error}"
         lines.append(f"| `{folder.relative_to(root)}` | {said} |")
@@ -242,9 +247,9 @@ def lungs() -> list[str]:
     }
     lines = ["## What `lung_ct` says", ""]
     with tempfile.TemporaryDirectory(prefix="wetread-evidence-") as name:
-        cases[
-            "`ct_totalseg/example_ct_dicom`: abdomen with lung bases, JPEG 2000, its empty UIDs filled in by us"
-        ] = with_uids(DATA / "ct_totalseg" / "example_ct_dicom", Path(name))
+        cases["`ct_totalseg/example_ct_dicom`: abdomen with lung bases, JPEG 2000, empty UIDs filled in"] = (
+            with_uids(DATA / "ct_totalseg" / "example_ct_dicom", Path(name))
+        )
         for title, paths in cases.items():
             if paths:
                 lines += [f"### {title}", "", *lung_case(paths), ""]
@@ -253,9 +258,6 @@ def lungs() -> list[str]:
 
 def lung_case(paths: list[Path]) -> list[str]:
     """Outcome, values and cautions of one series."""
-    from models.contract import Context
-    from models.registry import open_model
-
     model = open_model("lung_ct")
     model.load("cpu")
     loaded = load_series(paths)
@@ -266,9 +268,9 @@ def lung_case(paths: list[Path]) -> list[str]:
     lines += [f"- Caution: {caution}" for caution in findings.cautions]
     reference = paths[0].parents[1] / "wholeLung-64.nrrd"
     if findings.label_map is not None and reference.exists():
-        truth = sitk.ReadImage(str(reference))
+        truth = SimpleITK.ReadImage(str(reference))
         mask = on_the_grid_of(truth, loaded.volume.with_array(findings.label_map)) > 0
-        known = sitk.GetArrayFromImage(truth) > 0
+        known = SimpleITK.GetArrayFromImage(truth) > 0
         dice = 2 * np.logical_and(mask, known).sum() / (mask.sum() + known.sum())
         lines += [f"- Dice of both lungs together with `{reference.name}`: **{dice:.4f}**"]
     if findings.segments:
@@ -281,7 +283,9 @@ def lung_case(paths: list[Path]) -> list[str]:
 
 
 def with_uids(folder: Path, out: Path) -> list[Path]:
-    """A copy of a series whose data sets name no UIDs: instances take those of their File Meta Information."""
+    """A copy of a series whose data sets name no UIDs: instances take those of their File Meta
+    Information.
+    """
     paths = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         dataset = dcmread(path)
@@ -294,8 +298,10 @@ def with_uids(folder: Path, out: Path) -> list[Path]:
     return paths
 
 
-def on_the_grid_of(image: sitk.Image, labels: hd.Volume) -> np.ndarray:
-    """The labels at the voxel centres of `image` (both in LPS millimetres), nearest neighbour: (z, y, x) of `image`."""
+def on_the_grid_of(image: SimpleITK.Image, labels: hd.Volume) -> np.ndarray:
+    """The labels at the voxel centres of `image` (both in LPS millimetres), nearest neighbour: (z, y, x)
+    of `image`.
+    """
     size = np.array(image.GetSize())
     index = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1).reshape(-1, 3)
     direction = np.array(image.GetDirection()).reshape(3, 3)

@@ -19,13 +19,15 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.main import get_command
 
 import ledger.delivery
 import ledger.job
 import ledger.study
+from console.cli import app
+from console.settings import Site
 from ledger.errors import ModelError, PeerError, SiteError, StudyError, WetreadError
 from ledger.transition import mermaid
 
@@ -40,10 +42,18 @@ MACHINES = (
 )
 
 WHAT_TO_DO = {
-    PeerError: "The other system refused or went away. Wetread tries again by itself; look at the peer if it lasts.",
+    PeerError: "The other system refused or went away. Wetread tries again by itself.",
     StudyError: "These images cannot be used. Nobody retries; the report in the archive says why.",
-    ModelError: "This model version misbehaved. The job is parked: tell the model's owner, then `wetread retry`.",
-    SiteError: "Something on this machine has to change first: disk, settings, licence. The message says what.",
+    ModelError: "This model version misbehaved. The job is parked: tell its owner, then `wetread retry`.",
+    SiteError: "Something on this machine has to change first; the message says what.",
+}
+
+
+#: Keys without a default of their own: the site fills them in.
+FILLED_IN = {
+    "LedgerSettings.url": "default: `ledger.sqlite` in the data folder",
+    "SpoolSettings.path": "default: `spool` in the data folder",
+    "QueueSettings.url": "default: `wetread serve` starts a Redis of its own",
 }
 
 
@@ -64,12 +74,11 @@ def states() -> str:
 
 def settings() -> str:
     """Every key of wetread.toml with its default and its reason."""
-    from console.settings import Site
-
     page = ["# Settings: `wetread.toml`", "", GENERATED.strip(), ""]
     page += [
-        "Every key has a default; a file may hold only what differs. An unknown key or a wrong type stops the start with",
-        "a sentence that names it. `wetread init` writes a commented file, `wetread settings` shows what is in force.",
+        "Every key has a default; a file may hold only what differs. An unknown key or a wrong type",
+        "stops the start with a sentence that names it. `wetread init` writes a commented file,",
+        "`wetread settings` shows what is in force.",
         "",
     ]
     for name, field in Site.model_fields.items():
@@ -91,23 +100,20 @@ def settings() -> str:
 
 def commands() -> str:
     """Every command with its own help text."""
-    from typer.main import get_command
-
-    from console.cli import app
-
     root = get_command(app)
     page = ["# Commands", "", GENERATED.strip(), ""]
     for path, command in _leaves(root, "wetread"):
-        context = typer.Context(command, info_name=path)
         page += [f"## {path}", "", inspect.cleandoc(command.help or ""), ""]
         rows = []
         for parameter in command.params:
             names = (
                 ", ".join(f"`{name}`" for name in parameter.opts)
                 if parameter.param_type_name == "option"
-                else (f"`{parameter.make_metavar(context)}`")
+                else f"`{parameter.metavar or parameter.name.upper()}`"
             )
-            rows.append(f"- {names}: {getattr(parameter, 'help', None) or ''}".rstrip(": "))
+            rows.append(
+                f"- {names}: {getattr(parameter, 'help', None) or ''}".rstrip(": ").replace("\\[", "[")
+            )
         page += [*rows, ""] if rows else []
     return "\n".join(page)
 
@@ -184,14 +190,14 @@ def _reason(source: str, node: ast.stmt) -> str:
 
 def _setting(model: type[BaseModel], key: str, field: FieldInfo) -> list[str]:
     for owner in model.__mro__:
-        if key in owner.__dict__.get("__annotations__", {}):
+        if key in inspect.get_annotations(owner):
             source = textwrap.dedent(inspect.getsource(owner))
             break
     node = dict(_assignments(source))[key]
     reason = field.description or _reason(source, node)
     annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
     if field.is_required():
-        default = "required"
+        default = FILLED_IN.get(f"{model.__name__}.{key}", "required")
     else:
         value = field.get_default(call_default_factory=True)
         default = f"default `{value!s}`" if value not in ("", None, (), frozenset()) else "default: empty"
@@ -211,8 +217,9 @@ def _model_of(annotation: object) -> tuple[type[BaseModel] | None, bool]:
 
 def _leaves(command: typing.Any, path: str) -> Iterator[tuple[str, typing.Any]]:
     children = getattr(command, "commands", None)
-    if not children:
+    if not children or command.invoke_without_command:
         yield path, command
+    if not children:
         return
     for name, child in sorted(children.items()):
         if not child.hidden:
