@@ -3,7 +3,8 @@ One result to one peer, until the peer has it.
 
 Rule 1: every change of a delivery's state is a row of `TRANSITIONS`.
 Rule 2: the same bytes every time, so a peer that already has them can say yes again.
-Rule 3: there is no last attempt while the peer is away; only an answer that would repeat itself parks a delivery.
+Rule 3: there is no last attempt while the peer is away; only an answer that would repeat itself parks a
+delivery.
 """
 
 from dataclasses import dataclass

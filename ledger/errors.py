@@ -26,7 +26,7 @@ class StudyError(WetreadError):
 
 
 class ModelError(WetreadError):
-    """This model version misbehaved. Its owner has to look at it."""
+    """A model version misbehaved. Its owner has to look at it."""
 
 
 class SiteError(WetreadError):

@@ -85,7 +85,8 @@ class LeaseLost(WetreadError):
 class NewJob:
     """A job to be opened in the transaction that closes its study.
 
-    `key` is a digest of rule, model, settings and input set: the same key is the same job and opens no second one.
+    `key` is a digest of rule, model, settings and input set: the same key is the same job and opens no
+    second one.
     """
 
     key: Digest

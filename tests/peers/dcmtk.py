@@ -13,11 +13,14 @@ from tests.peers.programs import find
 def dcmsend(
     port: int, *what: Path, calling: str = "SCANNER", called: str = "WETREAD", options: Iterable[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Send files or folders on one association, decompressing nothing. The answer has returncode and stderr."""
+    """Send files or folders on one association, decompressing nothing. The answer has returncode and
+    stderr.
+    """
     return subprocess.run(
         [find("dcmsend"), "-v", "-aet", calling, "-aec", called, "--decompress-never", "+sd", "+r", *options,
          "127.0.0.1", str(port), *map(str, what)],
-        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
+        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH":
+        "/usr/bin"},
     )  # fmt: skip
 
 
@@ -28,7 +31,8 @@ def storescu(
     return subprocess.run(
         [find("storescu"), "-v", "-aet", calling, "-aec", called, "+sd", "+r", *options,
          "127.0.0.1", str(port), *map(str, what)],
-        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
+        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH":
+        "/usr/bin"},
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def _ordinary_user() -> dict[str, int]:
         user = pwd.getpwnam("postgres")
     except KeyError:
         missing(
-            "PostgreSQL refuses to run as root, and there is no user postgres (the Debian package postgresql makes it)"
+            "PostgreSQL refuses to run as root, and there is no user postgres (its Debian package makes it)"
         )
     return {"user": user.pw_uid, "group": user.pw_gid}
 

@@ -71,7 +71,9 @@ def missing(what: str) -> NoReturn:
 
 
 def real_data(folder: str) -> Path:
-    """A folder of real images beside the repository; skips where it is absent, for it may not be committed."""
+    """A folder of real images beside the repository; skips where it is absent, for it may not be
+    committed.
+    """
     path = Path(__file__).resolve().parents[3] / "shared" / "data" / folder
     if not path.is_dir():
         pytest.skip(f"the real images of {folder} are not part of the repository")
