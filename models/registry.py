@@ -60,7 +60,7 @@ def _open_python(reference: str, *, allow_python: bool) -> Model:
     if not allow_python:
         raise UnknownModel(
             f"model {reference!r} is Python code outside Wetread, and this site does not allow such models "
-            f"(setting allow_python)"
+            f"(allow_python_models in the [worker] settings)"
         )
     module_name, _, attribute = reference.partition(":")
     try:
