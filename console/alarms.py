@@ -106,7 +106,9 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
     for peer, group in groupby(sorted(deliveries, key=lambda one: one.peer), key=lambda one: one.peer):
         theirs = list(group)
         refused = [one for one in theirs if one.state is DeliveryState.PARKED]
-        failing = [one for one in theirs if one.state is DeliveryState.WAITING and one.attempts]
+        waiting = [one for one in theirs if one.state is DeliveryState.WAITING]
+        # What is due now may just have been asked for by an operator.
+        failing = [one for one in waiting if one.attempts and one.next_attempt_at > now]
         if refused:
             jobs = sorted({one.job_id for one in refused})
             again = f"wetread retry {jobs[0]}" + (" …" if len(jobs) > 1 else "")

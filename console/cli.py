@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="wetread",
-    help="Studies in over DICOM, AI results back into the archive. Research use; not a medical device.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -34,6 +33,24 @@ models_app = typer.Typer(
     help="List the installed models, or print the card of one.", invoke_without_command=True
 )
 app.add_typer(models_app, name="models", rich_help_panel="Set up")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from console.serve import software_version
+
+        _console().print(f"wetread {software_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def wetread(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Studies in over DICOM, AI results back into the archive. Research use; not a medical device."""
+
 
 _RUN, _WATCH, _DECIDE, _SET_UP = "Run", "Watch", "Decide", "Set up"
 

@@ -80,7 +80,8 @@ choose = "thinnest"            # of several reconstructions of one study: one re
 deliver_to = []                # ["archive"]
 
 # More conditions: description, study_description, protocol and attributes (regular expressions),
-# calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the model.
+# calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the
+# model.
 
 # ----------------------------------------------------- how full the disk may get, and how the work is done
 

@@ -1,0 +1,113 @@
+"""A folder in and results out; and the whole journey, shown."""
+
+import re
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from console.reading import read_report
+from models.training.phantom_series import write_series
+from models.training.phantoms import chest
+from tests.console.conftest import Wetread
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return chest((40, 128, 128), seed=7, emphysema=0.1)
+
+
+def test_a_folder_becomes_results_with_the_phantoms_own_values(
+    wetread: Wetread, tmp_path: Path, phantom
+) -> None:
+    write_series(phantom, tmp_path / "in")
+    write_series(chest((3, 64, 64)), tmp_path / "in" / "scout", series_number=2, accession="other")
+    (tmp_path / "in" / "README.txt").write_text("not DICOM")
+
+    done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=120)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 images, rule asks at least 20" in done.stdout
+    assert "1 files are no complete DICOM instances" in done.stdout
+    assert (tmp_path / "out" / "overlay.png").read_bytes().startswith(PNG)
+    assert pydicom.dcmread(tmp_path / "out" / "segmentation.dcm").Modality == "SEG"
+    volumes = {
+        value.about: value.value
+        for value in read_report(tmp_path / "out" / "report.dcm").values
+        if value.name == "Volume"
+    }
+    truths = {"right": phantom.right.volume_ml, "left": phantom.left.volume_ml}
+    assert len(volumes) == 2
+    for about, volume in volumes.items():
+        truth = next(value for side, value in truths.items() if side in about.lower())
+        assert volume == pytest.approx(truth, rel=0.03)
+        assert f"{volume:,.0f}".replace(",", " ") in done.stdout
+
+
+def test_a_folder_with_nothing_for_the_model_ends_with_the_reason(wetread: Wetread, tmp_path: Path) -> None:
+    write_series(chest((24, 64, 64)), tmp_path / "in", Modality="MR")
+
+    done = wetread("run", "lung_ct", "in", "-o", "out")
+
+    assert done.returncode == 1
+    assert "modality is MR, rule asks CT" in done.stdout
+    assert "no series in" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_model_refuses_gets_a_report_and_a_failure(wetread: Wetread, tmp_path: Path) -> None:
+    legs = chest((24, 96, 96), spacing_mm=(3.0, 3.0, 3.0), centre_mm=(0.0, 0.0, -600.0))
+    write_series(legs, tmp_path / "in")
+
+    done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=120)
+
+    assert done.returncode == 1
+    assert "refused: " in done.stdout
+    assert (tmp_path / "out" / "report.dcm").exists()
+    assert not (tmp_path / "out" / "segmentation.dcm").exists()
+
+
+def test_an_unknown_model_is_named(wetread: Wetread, tmp_path: Path) -> None:
+    done = wetread("run", "lung_tc", ".", "-o", "out")
+    assert done.returncode == 1
+    assert "there is no model 'lung_tc' here" in done.stderr
+
+
+@pytest.mark.journey
+@pytest.mark.peer
+def test_the_demo_is_true_from_scanner_to_archive(wetread: Wetread, tmp_path: Path) -> None:
+    done = wetread("demo", "--keep", "kept", timeout_s=180)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    stages = re.findall(r"^ok +(\S+)", done.stdout, re.MULTILINE)
+    begun, made = ["images", "started", "sent"], ["results", "delivered", "re-read"]
+    assert stages == [*begun, "received", "closed", "routed", "queued", "running", *made]
+    assert "All of it is true." in done.stdout
+    kept = tmp_path / "kept"
+    assert sorted(path.name for path in (kept / "archive").iterdir()) == ["SEG-1.dcm", "SR-1.dcm"]
+    assert (kept / "overlay.png").read_bytes().startswith(PNG)
+    # The same site can be looked at afterwards.
+    shown = wetread("show", "--config", kept / "wetread.toml", "DEMO-1").stdout
+    assert "lung_ct has a result, and archive has it." in shown
+
+
+def test_the_demo_wants_a_folder_of_its_own(wetread: Wetread, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "thesis.doc").write_text("mine")
+
+    done = wetread("demo", "--keep", "kept")
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+
+
+@pytest.mark.peer
+def test_a_folder_that_no_model_takes_fails_the_demo_with_the_reason(
+    wetread: Wetread, tmp_path: Path
+) -> None:
+    write_series(chest((12, 64, 64)), tmp_path / "in")
+
+    done = wetread("demo", "--dicom", "in", "--keep", "kept", timeout_s=120)
+    assert done.returncode == 1
+    assert "12 images, rule asks at least 20" in done.stderr

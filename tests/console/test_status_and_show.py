@@ -1,0 +1,161 @@
+"""What the ledger knows is what an operator sees."""
+
+import json
+
+from ledger.delivery import DeliveryEvent
+from ledger.job import JobState
+from ledger.study import RoutingNote
+from tests.console.conftest import FilledSite, Wetread
+from tests.ledger.site import claim, close, finish, new_job, queued_job, receive, send, slice_of
+
+
+def a_delivered_study(site: FilledSite) -> int:
+    job = queued_job(site.ledger)
+    for delivery in sorted(finish(site.ledger, claim(site.ledger, job))):
+        send(site.ledger, delivery)
+        site.ledger.confirm_delivery(delivery, "the peer answered 0x0000")
+    return job
+
+
+def a_parked_job(site: FilledSite) -> int:
+    job = queued_job(site.ledger)
+    site.ledger.park_job(claim(site.ledger, job), "the child was killed after 120 s")
+    return job
+
+
+def test_an_empty_site_needs_no_attention(wetread: Wetread, site: FilledSite) -> None:
+    done = wetread("status")
+
+    assert done.returncode == 0
+    assert "nothing needs attention" in done.stdout
+    assert "No study has arrived yet" in done.stdout
+
+
+def test_a_delivered_study_says_so(wetread: Wetread, site: FilledSite) -> None:
+    job = a_delivered_study(site)
+
+    status = json.loads(wetread("status", "--json").stdout)
+    assert status["counts"]["deliveries"]["committed"] == 2
+    assert status["studies"][0]["where"] == "lung_ct has a result, and PACS has it."
+    shown = wetread("show", job).stdout
+    assert "lung_ct has a result, and PACS has it." in shown.splitlines()[1]
+    assert "load 0.5 s, model 2.0 s" in shown
+    assert "CET" in shown  # local time, with its zone
+    assert shown.index("segmentation") < shown.index("report")
+
+
+def test_an_open_study_is_waited_for(wetread: Wetread, site: FilledSite) -> None:
+    receive(site.ledger, "1.2.3")
+
+    assert "the study is still open" in wetread("show", "1.2.3").stdout
+
+
+def test_what_no_rule_took_gives_each_reason(wetread: Wetread, site: FilledSite) -> None:
+    study = receive(site.ledger, "1.2.3")
+    facts, (series,) = site.ledger.study(study), site.ledger.series_of(study)
+    site.ledger.close_study(
+        study,
+        seen_instances=facts.instances,
+        seen_last_arrival_at=facts.last_arrival_at,
+        because="quiet",
+        notes=[
+            RoutingNote(
+                series_id=series.id, rule="chest", taken=False, because="3 images, rule asks at least 20"
+            )
+        ],
+        jobs=[],
+    )
+    shown = wetread("show", "1.2.3").stdout
+    assert "no rule took any of its 1 series (3 images, rule asks at least 20)" in shown.splitlines()[1]
+    assert "not taken" in shown
+
+
+def test_a_parked_job_is_an_alarm_until_somebody_decides(wetread: Wetread, site: FilledSite) -> None:
+    job = a_parked_job(site)
+
+    status = wetread("status")
+    assert status.returncode == 1
+    assert f"job {job} (lung_ct) is parked: the child was killed after 120 s" in status.stdout
+    assert f"`wetread retry {job}`" in wetread("show", job).stdout
+
+    assert wetread("retry", job, "--because", "more memory now").returncode == 0
+    assert site.ledger.job(job).state is JobState.QUEUED
+    assert wetread("status").returncode == 0
+    assert "more memory now" in wetread("show", job).stdout
+    assert wetread("retry", job).returncode == 1  # It is queued: there is nothing to decide.
+
+
+def test_a_cancelled_job_is_cancelled(wetread: Wetread, site: FilledSite) -> None:
+    job = a_parked_job(site)
+
+    assert "is cancelled" in wetread("cancel", job).stdout
+    assert site.ledger.job(job).state is JobState.CANCELLED
+    assert "was cancelled" in wetread("show", job).stdout
+
+
+def test_an_archive_that_is_away_is_an_alarm_with_the_next_attempt(
+    wetread: Wetread, site: FilledSite
+) -> None:
+    leaf, _ = sorted(finish(site.ledger, claim(site.ledger, queued_job(site.ledger))))
+    send(site.ledger, leaf, DeliveryEvent.POSTPONED, status=None, retry_in_s=60.0)
+
+    status = wetread("status")
+    assert status.returncode == 1
+    assert "PACS is away: 1 results wait, next attempt in" in status.stdout
+    assert "wetread echo PACS" in status.stdout
+
+
+def test_a_refused_result_is_sent_again_on_request(wetread: Wetread, site: FilledSite) -> None:
+    job = queued_job(site.ledger)
+    leaf, _ = sorted(finish(site.ledger, claim(site.ledger, job)))
+    send(site.ledger, leaf, DeliveryEvent.REFUSED, status=0xA900)
+
+    status = wetread("status")
+    assert status.returncode == 1
+    assert f"wetread retry {job}" in status.stdout
+    assert "1 delivery to PACS will be sent again" in wetread("retry", job).stdout
+    assert wetread("status").returncode == 0
+
+
+def test_patients_are_named_only_on_request(wetread: Wetread, site: FilledSite) -> None:
+    site.ledger.record_arrivals(
+        [slice_of("1.2.3", 1, PatientName="Canary^Bird", PatientID="CANARY-ID", AccessionNumber="A-77")]
+    )
+    for command in (["status"], ["status", "--json"], ["show", "A-77"], ["show", "A-77", "--json"]):
+        shown = wetread(*command).stdout
+        # What programs collect stays without anything that leads to a patient.
+        assert ("A-77" in shown) == (command != ["status", "--json"])
+        assert "anary" not in shown.replace("CANARY", "canary"), command
+        assert "Canary^Bird" in wetread(*command, "--patient").stdout
+
+
+def test_nobody_knows_of_what_was_never_there(wetread: Wetread, site: FilledSite) -> None:
+    for command in (["show", "1.2.3.4"], ["retry", "99"], ["cancel", "99"]):
+        done = wetread(*command)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_a_late_image_shows_what_was_replaced(wetread: Wetread, site: FilledSite) -> None:
+    first = a_delivered_study(site)
+    study = receive(site.ledger, "1.2.3", [4])
+    close(site.ledger, study, [new_job(site.ledger, study)])
+
+    shown = wetread("show", "1.2.3").stdout
+    assert f"job {first}" in shown
+    assert "waits for a worker" in shown.splitlines()[1]
+    assert json.loads(wetread("show", "1.2.3", "--json").stdout)["jobs"][1]["job"]["supersedes"] == first
+
+
+def test_quarantine_is_listed(wetread: Wetread, site: FilledSite) -> None:
+    from tests.ledger.site import digest
+
+    assert "Nothing lies in quarantine" in wetread("show", "quarantine").stdout
+    site.ledger.record_quarantine(
+        sop_instance="1.2.3.4", digest=digest("x"), path="quarantine/x", because="other bytes under a known UID",
+        calling="SCANNER", address="10.0.0.1", study_id=None,
+    )  # fmt: skip
+    assert "other bytes under a known UID" in wetread("show", "quarantine").stdout
+    status = wetread("status")
+    assert status.returncode == 0  # To be looked at, but nothing stands still.
+    assert "1 received files lie in quarantine" in status.stdout
