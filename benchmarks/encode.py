@@ -177,7 +177,7 @@ def _dcmqi(findings: Findings, of: Source, images: Path, out: Path) -> float | N
     SimpleITK.WriteImage(_itk_image(findings.label_map, of), str(out / "labels.nrrd"))
     lung = {"CodeValue": "39607008", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Lung"}
     anatomy = {
-        "CodeValue": "123037004",
+        "CodeValue": "91723000",
         "CodingSchemeDesignator": "SCT",
         "CodeMeaning": "Anatomical Structure",
     }

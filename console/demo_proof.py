@@ -2,7 +2,7 @@
 the images were a phantom, with the right answer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from results.picture import overlay
 #: Code of a quantity → how far it may be from the truth: (part of the value, absolute).
 TOLERANCE: dict[str, tuple[float, float]] = {
     "118565006": (0.03, 0.0),  # volume, mL
-    "373098007": (0.0, 15.0),  # mean, HU
+    "112031": (0.0, 15.0),  # mean, HU
     "LAA950": (0.0, 1.0),  # percentage points
     "PERC15": (0.0, 10.0),  # HU
 }
@@ -33,6 +33,7 @@ class Proof:
 
     study: str
     values: tuple[Value, ...]
+    truths: Mapping[Value, float]  #: the right answers, where the images were a phantom
     sentences: tuple[str, ...]
     picture: Path | None
     words: str
@@ -56,18 +57,21 @@ def prove(
     complaints += [f"there is no {role}" for role in Role if not by_role[role]]
     readings: list[Reading] = [read_report(path) for path in by_role[Role.REPORT]]
     values = tuple(value for reading in readings for value in reading.values)
+    truths: dict[Value, float] = {}
     if phantom is not None:
-        complaints += _against_the_truth(values, phantom)
+        truths = _truths(values, phantom)
+        complaints += _against_the_truth(truths)
     elif readings and not values:
         complaints.append("the report holds no values")
     drawn = _draw(by_role[Role.SEGMENTATION], images, picture, complaints)
-    truth = ", and each is that of the phantom" if phantom is not None else ""
+    truth = ", and each of them is true" if truths else ""
     return Proof(
         study=str(end.studies[0].study),
         values=values,
+        truths=truths,
         sentences=tuple(dict.fromkeys(sentence for reading in readings for sentence in reading.sentences)),
         picture=drawn,
-        words=f"{len(kept)} objects lie in the archive; {len(values)} values are in its report{truth}",
+        words=f"{len(kept)} objects in the archive, {len(values)} values in their report{truth}",
         complaints=tuple(complaints),
     )
 
@@ -87,25 +91,30 @@ def _draw(
     return picture
 
 
-def _against_the_truth(values: Sequence[Value], phantom: Phantom) -> Iterator[str]:
+def _truths(values: Sequence[Value], phantom: Phantom) -> dict[Value, float]:
+    """The right answer to each value of a lung."""
     lungs = {"right": phantom.right, "left": phantom.left}
-    for side, truth in lungs.items():
-        assert truth is not None, "the phantom's grid covers both lungs"
-        for code, right_answer in _answers(truth).items():
-            said = [value for value in values if value.code == code and side in value.about.lower()]
-            if len(said) != 1:
-                yield f"the report has {len(said)} values of {code} for the {side} lung, not one"
-                continue
-            relative, absolute = TOLERANCE[code]
-            if abs(said[0].value - right_answer) > absolute + relative * abs(right_answer):
-                what = f"{said[0].name} of the {side} lung"
-                yield f"{what} is {said[0].value:.1f}, but {right_answer:.1f} is true"
+    return {
+        value: _answers(truth)[value.code]
+        for value in values
+        for side, truth in lungs.items()
+        if truth is not None and side in value.about.lower() and value.code in TOLERANCE
+    }
+
+
+def _against_the_truth(truths: Mapping[Value, float]) -> Iterator[str]:
+    if len(truths) != 2 * len(TOLERANCE):
+        yield f"the report has {len(truths)} values of the lungs, not {2 * len(TOLERANCE)}"
+    for value, truth in truths.items():
+        relative, absolute = TOLERANCE[value.code]
+        if abs(value.value - truth) > absolute + relative * abs(truth):
+            yield f"{value.name} of {value.about} is {value.value:.1f}, but {truth:.1f} is true"
 
 
 def _answers(truth: LungTruth) -> dict[str, float]:
     return {
         "118565006": truth.volume_ml,
-        "373098007": truth.mean_hu,
+        "112031": truth.mean_hu,
         "LAA950": truth.laa950_percent,
         "PERC15": truth.perc15_hu,
     }

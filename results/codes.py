@@ -17,7 +17,7 @@ PRIVATE_SCHEME = "99WETREAD"
 _PRIVATE_SCHEME_UID = "2.25.303938861247064953302436189453168276487"
 
 # Segmented property category (CID 7150) and types
-ANATOMICAL_STRUCTURE = Concept("123037004", "SCT", "Anatomical Structure")
+ANATOMICAL_STRUCTURE = Concept("91723000", "SCT", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Concept("49755003", "SCT", "Morphologically Abnormal Structure")
 LUNG = Concept("39607008", "SCT", "Lung")
 

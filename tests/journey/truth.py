@@ -55,7 +55,10 @@ def measurements(report: Path, folder: Path) -> dict[str, dict[str, tuple[float,
     )  # fmt: skip
     return {
         group["TrackingIdentifier"]: {
-            item["quantity"]["CodeMeaning"]: (float(item["value"]), item["units"]["CodeValue"])
+            f"{item.get('derivationModifier', {}).get('CodeMeaning', '')} {item['quantity']['CodeMeaning']}": (
+                float(item["value"]),
+                item["units"]["CodeValue"],
+            )
             for item in group["measurementItems"]
         }
         for group in json.loads(out.read_text())["Measurements"]

@@ -5,7 +5,7 @@ from ledger.job import Outcome
 from models.builtin.lung_ct.measure import LEFT, RIGHT, value_of
 from models.contract import Context
 from models.training.phantoms import chest
-from results.codes import LAA_950, MEAN, PERC15, VOLUME
+from results.codes import ATTENUATION, LAA_950, PERC15, VOLUME
 from tests.models.measuring import dice
 
 
@@ -53,7 +53,7 @@ def test_measurements_are_those_of_the_truth(lung_ct, ct) -> None:
 
     for segment, truth in ((right, phantom.right), (left, phantom.left)):
         assert value_of(segment, VOLUME) == pytest.approx(truth.volume_ml, rel=0.02)
-        assert value_of(segment, MEAN) == pytest.approx(truth.mean_hu, abs=6)
+        assert value_of(segment, ATTENUATION) == pytest.approx(truth.mean_hu, abs=6)
         assert value_of(segment, LAA_950) == pytest.approx(truth.laa950_percent, abs=0.5)
         assert value_of(segment, PERC15) == pytest.approx(truth.perc15_hu, abs=4)
 
@@ -64,7 +64,7 @@ def test_measurements_are_those_of_the_drawn_voxels(whole_chest, lung_ct, ct) ->
     for segment in findings.segments:
         hu = whole_chest.hu[findings.mask(segment.number)]
         assert value_of(segment, VOLUME) == pytest.approx(hu.size * whole_chest.geometry.voxel_volume / 1000)
-        assert value_of(segment, MEAN) == pytest.approx(hu.mean(), abs=0.01)
+        assert value_of(segment, ATTENUATION) == pytest.approx(hu.mean(), abs=0.01)
         assert value_of(segment, LAA_950) == pytest.approx(100 * (hu <= -950).mean())
 
 

@@ -32,7 +32,12 @@ def measure(number: int, hu: NDArray[np.float32], voxel_ml: float) -> Segment:
         colour_rgb=COLOUR_RGB[number],
         measurements=(
             Measurement(name=codes.VOLUME, value=hu.size * voxel_ml, unit=codes.MILLILITRE, method=VOXEL_SUM),
-            Measurement(name=codes.MEAN, value=float(hu.mean(dtype=np.float64)), unit=codes.HOUNSFIELD_UNIT),
+            Measurement(
+                name=codes.ATTENUATION,
+                value=float(hu.mean(dtype=np.float64)),
+                unit=codes.HOUNSFIELD_UNIT,
+                derivation=codes.MEAN,
+            ),
             Measurement(name=codes.LAA_950, value=100 * float((hu <= -950).mean()), unit=codes.PERCENT),
             Measurement(name=codes.PERC15, value=float(np.percentile(hu, 15)), unit=codes.HOUNSFIELD_UNIT),
         ),

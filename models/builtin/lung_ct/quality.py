@@ -12,7 +12,7 @@ import numpy as np
 from models.builtin.lung_ct.measure import value_of
 from models.contract import ModelInput, NotForThisModel
 from models.prepare.morphology import Mask, Spacing
-from results.codes import MEAN, VOLUME
+from results.codes import ATTENUATION, VOLUME
 from results.findings import Segment
 
 _LUNG_ML = (400.0, 5000.0)
@@ -83,7 +83,7 @@ def coverage_cautions(lungs: Mask, spacing_mm: Spacing) -> list[str]:
 def refuse_implausible(right: Segment, left: Segment) -> None:
     """Refuse measurements that no pair of lungs has."""
     for segment in (right, left):
-        volume, mean = value_of(segment, VOLUME), value_of(segment, MEAN)
+        volume, mean = value_of(segment, VOLUME), value_of(segment, ATTENUATION)
         if not _LUNG_ML[0] <= volume <= _LUNG_ML[1]:
             raise NotForThisModel(
                 f"{segment.label} would measure {volume:.0f} ml, which is outside {_LUNG_ML[0]:.0f} to "

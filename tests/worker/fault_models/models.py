@@ -50,7 +50,7 @@ class Fine:
                 Segment(
                     number=1,
                     label="Body",
-                    category=Concept("123037004", "SCT", "Anatomical Structure"),
+                    category=Concept("91723000", "SCT", "Anatomical Structure"),
                     kind=Concept("38266002", "SCT", "Entire body"),
                     colour_rgb=(200, 160, 120),
                     measurements=(
