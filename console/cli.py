@@ -37,7 +37,7 @@ app.add_typer(models_app, name="models", rich_help_panel="Set up")
 
 def _say_version(asked: bool) -> None:
     if asked:
-        from console.serve import software_version
+        from ledger.implementation import software_version
 
         _console().print(f"wetread {software_version()}")
         raise typer.Exit

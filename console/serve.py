@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -145,14 +144,6 @@ def port_of(site: Site, words: Mapping[str, str]) -> int:
     """The port that the node listens on, by its own words: with port = 0 only it knows."""
     said = words.get("node", "").split()
     return int(said[-1]) if said and said[-1].isdigit() else site.node.port
-
-
-def software_version() -> str:
-    """The version of Wetread, or "source" in a folder that was never installed."""
-    try:
-        return version("wetread")
-    except PackageNotFoundError:
-        return "source"
 
 
 def greeting(site: Site, port: int) -> Group:

@@ -16,8 +16,8 @@ from dicom_node.receive import Receiver, on_store
 from dicom_node.senders import Senders
 from dicom_node.settings import NodeSite
 from dicom_node.spool import Spool
-from dicom_node.upper_layer import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 from ledger.errors import SiteError
+from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
@@ -38,8 +38,8 @@ class Node:
         receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
         door = Doorkeeper(site.node, site.peers, self.senders, spool, ledger)
         ae = AE(site.node.ae_title)
-        ae.implementation_class_uid = str(IMPLEMENTATION_CLASS)
-        ae.implementation_version_name = IMPLEMENTATION_VERSION
+        ae.implementation_class_uid = str(IMPLEMENTATION_CLASS_UID)
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = site.node.max_pdu_bytes
         ae.maximum_associations = site.node.maximum_connections  # The doorkeeper counts them.
         ae.network_timeout = site.node.idle_s

@@ -8,9 +8,9 @@ preamble may hold another program (CVE-2019-11687).
 import struct
 from dataclasses import dataclass
 
-from dicom_node.upper_layer import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 from ledger.errors import StudyError
 from ledger.identifiers import AETitle, Uid
+from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _MAGIC = b"\0" * 128 + b"DICM"
 _EXPLICIT_SHORT = struct.Struct("<HH2sH")
@@ -40,8 +40,8 @@ class FileMeta:
                 _short(0x0002, b"UI", str(self.sop_class)),
                 _short(0x0003, b"UI", str(self.sop_instance)),
                 _short(0x0010, b"UI", str(self.transfer_syntax)),
-                _short(0x0012, b"UI", str(IMPLEMENTATION_CLASS)),
-                _short(0x0013, b"SH", IMPLEMENTATION_VERSION),
+                _short(0x0012, b"UI", str(IMPLEMENTATION_CLASS_UID)),
+                _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
                 _short(0x0017, b"AE", str(self.sending)),
                 _short(0x0018, b"AE", str(self.receiving)),
             )

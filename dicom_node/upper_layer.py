@@ -12,11 +12,10 @@ from enum import IntEnum
 
 from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid
+from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 §A.2.1
 #: Who we are, in associations and files: a UUID-derived UID (PS3.5 §B.2, PS3.7 §D.3.3.2).
-IMPLEMENTATION_CLASS = Uid("2.25.227306548125203480107243187312570012365")
-IMPLEMENTATION_VERSION = "WETREAD_1"  # at most 16 characters
 
 RELEASE_REQUEST = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 RELEASE_REPLY = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
@@ -88,8 +87,8 @@ def associate_request(
     )
     user_information = (
         _item(0x51, struct.pack(">I", maximum_length))
-        + _item(0x52, _ascii(IMPLEMENTATION_CLASS))
-        + _item(0x55, IMPLEMENTATION_VERSION.encode("ascii"))
+        + _item(0x52, _ascii(IMPLEMENTATION_CLASS_UID))
+        + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode("ascii"))
     )
     body = (
         struct.pack(">HH16s16s32x", 1, 0, _padded(called), _padded(calling))

@@ -6,13 +6,13 @@ import numpy as np
 from pydicom import Dataset
 
 from ledger.errors import ModelError
+from ledger.implementation import IMPLEMENTATION_CLASS_UID
 from results import codes, observer
 from results.findings import Concept
 from results.identity import DESCRIBING, IDENTIFYING, is_valid
 from results.provenance import Run
 from results.source import Source
 from results.uids import derived_uid
-from results.write import IMPLEMENTATION_CLASS_UID
 
 
 class CheckFailed(ModelError):
@@ -64,7 +64,8 @@ def expect_uids(what: str, dataset: Dataset, source: Source, run: Run, role: str
         f"{what}: file meta information names another instance",
     )
     expect(
-        meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID, f"{what}: written by another implementation"
+        meta.ImplementationClassUID == str(IMPLEMENTATION_CLASS_UID),
+        f"{what}: written by another implementation",
     )
 
 

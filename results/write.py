@@ -11,10 +11,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-#: PS3.10 §7.1: which implementation wrote the file. Fixed once for all; the version goes into Software
-#: Versions.
-IMPLEMENTATION_CLASS_UID = "2.25.199386440862853218837468093018476245703"
-IMPLEMENTATION_VERSION_NAME = "WETREAD_1"
+from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
 def write(dataset: Dataset, path: Path) -> None:
@@ -28,7 +25,7 @@ def write(dataset: Dataset, path: Path) -> None:
     meta.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
     meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationClassUID = UID(str(IMPLEMENTATION_CLASS_UID))
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import highdicom as hd
@@ -21,6 +20,7 @@ from pydicom import Dataset
 
 from ledger.errors import StudyError
 from ledger.identifiers import Uid
+from ledger.implementation import software_version
 from ledger.result import Role
 from models.contract import Context, Model
 from models.registry import open_model, provenance_of
@@ -74,14 +74,6 @@ def warm_up() -> None:
     square = np.array([(0, 0), (1, 0), (1, 1), (0, 0)], dtype=np.float64)
     image = hd.sr.SourceImageForRegion("1.2.840.10008.5.1.4.1.1.2", "1.2.3")
     hd.sr.ImageRegion(graphic_type="POLYLINE", graphic_data=square, source_image=image)
-
-
-def software_version() -> str:
-    """The version of Wetread, as results say it."""
-    try:
-        return version("wetread")
-    except PackageNotFoundError:  # a checkout that nobody installed
-        return "unreleased"
 
 
 def _tell_nobody(stage: Stage, limit_s: float | None) -> None:

@@ -16,8 +16,6 @@ from pynetdicom.pdu_primitives import (
 )
 
 from dicom_node.upper_layer import (
-    IMPLEMENTATION_CLASS,
-    IMPLEMENTATION_VERSION,
     ContextResult,
     PeerConfused,
     ProposedContext,
@@ -29,6 +27,7 @@ from dicom_node.upper_layer import (
     parse_elements,
 )
 from ledger.identifiers import AETitle, Uid
+from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 uids = st.lists(st.integers(0, 10**9), min_size=2, max_size=6).map(
     lambda parts: Uid(".".join(map(str, [1, *parts])))
@@ -61,8 +60,8 @@ def test_pynetdicom_reads_our_request_as_it_was_meant(
         for index, (abstract, syntaxes) in enumerate(contexts)
     ]
     assert request.user_information.maximum_length == maximum_length
-    assert request.user_information.implementation_class_uid == str(IMPLEMENTATION_CLASS)
-    assert request.user_information.implementation_version_name == IMPLEMENTATION_VERSION
+    assert request.user_information.implementation_class_uid == str(IMPLEMENTATION_CLASS_UID)
+    assert request.user_information.implementation_version_name == IMPLEMENTATION_VERSION_NAME
 
 
 @given(

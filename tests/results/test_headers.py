@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
+from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from results.identity import DESCRIBING, IDENTIFYING, PRESENT_EVEN_IF_EMPTY
 from results.words import DISCLAIMER, long_string, plain
-from results.write import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from tests.results.made import Made, make
 from tests.results.series import KINDS, a_run, not_analysed, source, with_pixels
 
@@ -120,7 +120,7 @@ def test_08_body_part_is_copied_and_an_unpaired_part_has_no_side(tmp_path: Path)
 def test_10_the_file_says_which_implementation_wrote_it(tmp_path: Path) -> None:
     made = make(tmp_path)
     for dataset in (made.seg, made.sr):
-        assert dataset.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+        assert dataset.file_meta.ImplementationClassUID == str(IMPLEMENTATION_CLASS_UID)
         assert dataset.file_meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
         assert dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
         assert len(IMPLEMENTATION_VERSION_NAME) <= 16
