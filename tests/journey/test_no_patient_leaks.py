@@ -1,4 +1,6 @@
-"""Names, identifiers and accession numbers stay in the ledger and the spool (and in results): nowhere else."""
+"""Names, identifiers and accession numbers stay in the ledger and the spool (and in results): nowhere
+else.
+"""
 
 import base64
 import re
