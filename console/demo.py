@@ -33,7 +33,7 @@ from models.training.phantoms import Phantom, chest
 
 _NODE, _ARCHIVE = "WETREAD", "ARCHIVE"
 _PATIENCE_S = 180.0  # Without any change. A full chest CT takes ten seconds on two cores.
-_SHAPE = (96, 256, 256)
+_SHAPE = (200, 320, 320)
 _EMPHYSEMA = 0.12  # of the lungs: so that LAA-950 has something to say
 
 _SETTINGS = """\
@@ -204,7 +204,7 @@ def _ending(proof: Proof, folder: Path, took_s: float) -> Group:
         verdict = Text(f"✔ All of it is true. {took_s:.0f} s in all.", "bold green")
     return Group(
         Text("\n  What the report says, as the archive received it\n", "bold cyan"),
-        Padding(findings_table(proof.values), (0, 4)),
+        Padding(findings_table(proof.values, proof.truths), (0, 4)),
         *(Text(f"    {sentence}", "yellow") for sentence in proof.sentences),
         Padding(places, (1, 4)),
         Padding(verdict, (0, 4, 1, 4)),

@@ -52,8 +52,11 @@ def plain_table(*columns: str) -> Table:
     return table
 
 
-def findings_table(values: Sequence[Value]) -> Table:
-    """One row for each quantity, one column for each thing that was measured."""
+def findings_table(values: Sequence[Value], truths: Mapping[Value, float] | None = None) -> Table:
+    """One row for each quantity, one column for each thing that was measured.
+
+    `truths` are right answers, where they are known: they stand beside the values.
+    """
     abouts = list(dict.fromkeys(value.about for value in values))
     # Tracking identifiers begin with the model's name: once is enough, and that is not here.
     first = {about.partition(" ")[0] for about in abouts}
@@ -63,9 +66,18 @@ def findings_table(values: Sequence[Value]) -> Table:
     for about in abouts:
         table.add_column(about.removeprefix(common), justify="right", no_wrap=True)
     for name, unit in dict.fromkeys((value.name, value.unit) for value in values):
-        cells = {value.about: value.value for value in values if (value.name, value.unit) == (name, unit)}
-        table.add_row(name, *(quantity(cells[about], unit) if about in cells else "" for about in abouts))
+        cells = {value.about: value for value in values if (value.name, value.unit) == (name, unit)}
+        table.add_row(name, *(_cell(cells.get(about), truths or {}) for about in abouts))
     return table
+
+
+def _cell(value: Value | None, truths: Mapping[Value, float]) -> Text:
+    if value is None:
+        return Text()
+    shown = Text(quantity(value.value, value.unit), "bold" if value in truths else "")
+    if value in truths:
+        shown.append(f"   true: {quantity(truths[value], value.unit)}", "dim not bold")
+    return shown
 
 
 def quantity(value: float, unit: str) -> str:

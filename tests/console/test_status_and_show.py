@@ -6,7 +6,7 @@ from ledger.delivery import DeliveryEvent
 from ledger.job import JobState
 from ledger.study import RoutingNote
 from tests.console.conftest import FilledSite, Wetread
-from tests.ledger.site import claim, close, finish, new_job, queued_job, receive, send, slice_of
+from tests.ledger.site import claim, close, digest, finish, new_job, queued_job, receive, send, slice_of
 
 
 def a_delivered_study(site: FilledSite) -> int:
@@ -58,15 +58,11 @@ def test_what_no_rule_took_gives_each_reason(wetread: Wetread, site: FilledSite)
         seen_instances=facts.instances,
         seen_last_arrival_at=facts.last_arrival_at,
         because="quiet",
-        notes=[
-            RoutingNote(
-                series_id=series.id, rule="chest", taken=False, because="3 images, rule asks at least 20"
-            )
-        ],
+        notes=[RoutingNote(series_id=series.id, rule="chest", taken=False, because="3 images, rule asks 20")],
         jobs=[],
     )
     shown = wetread("show", "1.2.3").stdout
-    assert "no rule took any of its 1 series (3 images, rule asks at least 20)" in shown.splitlines()[1]
+    assert "no rule took any of its 1 series (3 images, rule asks 20)" in shown.splitlines()[1]
     assert "not taken" in shown
 
 
@@ -148,13 +144,16 @@ def test_a_late_image_shows_what_was_replaced(wetread: Wetread, site: FilledSite
 
 
 def test_quarantine_is_listed(wetread: Wetread, site: FilledSite) -> None:
-    from tests.ledger.site import digest
-
     assert "Nothing lies in quarantine" in wetread("show", "quarantine").stdout
     site.ledger.record_quarantine(
-        sop_instance="1.2.3.4", digest=digest("x"), path="quarantine/x", because="other bytes under a known UID",
-        calling="SCANNER", address="10.0.0.1", study_id=None,
-    )  # fmt: skip
+        sop_instance="1.2.3.4",
+        digest=digest("x"),
+        path="quarantine/x",
+        because="other bytes under a known UID",
+        calling="SCANNER",
+        address="10.0.0.1",
+        study_id=None,
+    )
     assert "other bytes under a known UID" in wetread("show", "quarantine").stdout
     status = wetread("status")
     assert status.returncode == 0  # To be looked at, but nothing stands still.
