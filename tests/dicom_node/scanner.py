@@ -1,13 +1,16 @@
 """A scanner in a few lines: it sends what it is told to, however wrong, and waits for each answer."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+
+from pydicom.dataset import Dataset
 
 from dicom_node.peers import PeerSettings
 from dicom_node.requestor import Deadline, ProposedContext, RequestedAssociation, associate
 from dicom_node.upper_layer import command_set
 from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid
+from tests.dicom_node.datasets import encoded
 
 CT, EXPLICIT = Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1")
 
@@ -15,24 +18,31 @@ CT, EXPLICIT = Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1")
 def send_all(port: int, instances: Mapping[str, bytes]) -> dict[str, int]:
     """The status that came back for each instance, on one association; those without an answer are absent."""
     answers: dict[str, int] = {}
-    context = ProposedContext(CT, (EXPLICIT,))
-    peer = PeerSettings(name="node", ae_title="WETREAD", host="127.0.0.1", port=port)
-    with suppress(PeerError):
-        with associate(
-            peer, calling=AETitle("SCANNER"), contexts=[context], deadline=Deadline(10)
-        ) as association:
-            context_id, _ = association.answered(context)
-            for number, (uid, data_set) in enumerate(instances.items(), start=1):
-                answers.update(_store(association, context_id, number, uid, data_set))
+    with suppress(PeerError), _association(port) as association:
+        for number, (uid, data_set) in enumerate(instances.items(), start=1):
+            association.send(1, _request(number, uid), data_set)
+            elements, _ = association.receive("waiting for the answer")
+            answers[uid] = int.from_bytes(elements[0x0000, 0x0900], "little")
     return answers
 
 
-def _store(
-    association: RequestedAssociation, context_id: int, number: int, uid: str, data_set: bytes
-) -> dict[str, int]:
-    command = command_set(
+def flood(port: int, slices: Iterable[Dataset]) -> None:
+    """Send all without reading an answer, then read until the end: a `PeerError`, for it never ends well."""
+    with _association(port) as association:
+        for number, ds in enumerate(slices, start=1):
+            association.send(1, _request(number, str(ds.SOPInstanceUID)), encoded(ds))
+        while True:
+            association.receive("waiting for the end")
+
+
+def _association(port: int) -> AbstractContextManager[RequestedAssociation]:
+    peer = PeerSettings(name="node", ae_title="WETREAD", host="127.0.0.1", port=port)
+    context = ProposedContext(CT, (EXPLICIT,))
+    return associate(peer, calling=AETitle("SCANNER"), contexts=[context], deadline=Deadline(20))
+
+
+def _request(number: int, uid: str) -> bytes:
+    """A C-STORE-RQ (PS3.7 §9.3.1.1); `uid` is sent as it is, for the parsing is left to the other side."""
+    return command_set(
         {0x0002: CT, 0x0100: 0x0001, 0x0110: number, 0x0700: 0, 0x0800: 0x0000, 0x1000: Uid(uid)}
     )
-    association.send(context_id, command, data_set)
-    elements, _ = association.receive("waiting for the answer")
-    return {uid: int.from_bytes(elements[0x0000, 0x0900], "little")}

@@ -14,6 +14,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from dicom_node.contexts import TRANSFER_SYNTAXES
 from dicom_node.spool import INCOMING, Room
 from dicom_node.status import StoreStatus
+from ledger.errors import PeerError
 from ledger.study import StudyState
 from tests.dicom_node.datasets import (
     ROOT,
@@ -25,7 +26,7 @@ from tests.dicom_node.datasets import (
     transfer_syntax_of,
     write,
 )
-from tests.dicom_node.scanner import send_all
+from tests.dicom_node.scanner import flood, send_all
 from tests.peers.dcmtk import dcmsend, storescu
 from tests.peers.loopback import until
 from tests.peers.programs import find, real_data
@@ -456,3 +457,23 @@ def test_a_full_disk_never_says_success_and_receiving_resumes_by_itself(start_no
         association.release()
     finally:
         subprocess.run(["umount", "-l", disk], check=False)
+
+
+def test_an_instance_above_the_limit_ends_its_association_and_nothing_else(start_node) -> None:
+    node = start_node(node={"port": 0, "instance_bytes_max": 1 << 20})
+    small, large = ct_slice(1), ct_slice(2, rows=1200)
+
+    assert store_anything(node, encoded(large), sop_instance=str(large.SOPInstanceUID)) == -1
+    assert store_anything(node, encoded(small), sop_instance=str(small.SOPInstanceUID)) == StoreStatus.SUCCESS
+
+    assert list(node.instances()) == [str(small.SOPInstanceUID)]
+
+
+def test_requests_that_do_not_wait_for_answers_are_not_hoarded(node) -> None:
+    """A peer may have one request outstanding (PS3.7 §D.3.3.3); one that floods us is put out."""
+    with pytest.raises(PeerError):
+        flood(node.port, [ct_slice(number, series=f"{ROOT}.8") for number in range(1, 3001)])
+
+    until(lambda: node.node.senders.associations() == 0, within_s=10, what="the association is over")
+    assert len(node.instances()) < 3000
+    assert store_one(node, encoded(ct_slice(99)), sop_instance=f"{ROOT}.1.1.99") == StoreStatus.SUCCESS
