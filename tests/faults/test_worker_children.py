@@ -6,28 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger.identifiers import JobId
 from ledger.job import JobState, Outcome
 from tests.peers.loopback import until
-from tests.worker.site import QUICK, WorkerBench, model, worker_bench
+from tests.worker.site import QUICK, events, model, started, traces, worker_bench
 
 pytestmark = [pytest.mark.fault, pytest.mark.peer]
-
-
-def traces(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
-def started(trace: Path, runs: int = 1) -> int:
-    """The process of the latest run, once the model has been entered `runs` times."""
-    begun = until(
-        lambda: traces(trace) if len(traces(trace)) >= runs else [], within_s=15, what=f"run {runs}"
-    )
-    return begun[-1]
-
-
-def events(bench: WorkerBench, job_id: JobId) -> list[str]:
-    return [one.event for one in bench.ledger.history(job_id=job_id) if one.thing == "job"]
 
 
 def test_a_child_that_is_killed_returns_its_job_at_once_and_the_result_is_the_same(tmp_path):

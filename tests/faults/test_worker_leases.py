@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from ledger.job import JobState
-from tests.faults.test_worker_children import events, started, traces
 from tests.peers.loopback import until
-from tests.worker.site import model, worker_bench
+from tests.worker.site import events, model, started, traces, worker_bench
 
 pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
@@ -107,3 +106,14 @@ def test_a_job_withdrawn_while_it_runs_is_broken_off(tmp_path):
         until(lambda: not Path(f"/proc/{pid}").exists(), within_s=5, what="the run was broken off")
         assert bench.job(job_id).state is JobState.CANCELLED
         assert bench.ledger.results_of(job_id) == []
+
+
+def test_every_part_stops_within_its_time_although_redis_is_away(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        parts = [bench.start(part) for part in ("dispatch", "compute", "deliver")]
+        bench.redis.kill()
+        bench.open_job(model("Fine"))  # The dispatcher has something that it cannot publish.
+        for part in parts:
+            part.signal(signal.SIGTERM)
+
+        assert [part.process.wait(30) for part in parts] == [0, 0, 0]

@@ -285,6 +285,22 @@ def close(
     return jobs[0]
 
 
+def traces(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def started(trace: Path, runs: int = 1) -> int:
+    """The process of the latest run, once the model has been entered `runs` times."""
+    begun = until(
+        lambda: traces(trace) if len(traces(trace)) >= runs else [], within_s=15, what=f"run {runs}"
+    )
+    return begun[-1]
+
+
+def events(bench: WorkerBench, job_id: JobId) -> list[str]:
+    return [one.event for one in bench.ledger.history(job_id=job_id) if one.thing == "job"]
+
+
 def _as_json(site: WorkerSite) -> bytes:
     return site.model_dump_json().encode()
 
