@@ -1,7 +1,6 @@
-"""What an operator should look at now, each as one sentence that says what to do. Pure, from what was read
-elsewhere.
-"""
+"""What an operator should look at now, each as one sentence that says what to do."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -51,7 +50,7 @@ def alarms(
     """Everything that is out of order, the most urgent first. `parked` are jobs, `deliveries` those not
     settled well.
     """
-    found = [*_disk(disk, spool), *_queue(counts)]
+    found = [*disk_alarms(disk, spool), *_queue(counts)]
     found += [
         Alarm("job parked", f"job {job.id} ({job.model}) is parked: {job.because}  →  wetread show {job.id}")
         for job in parked
@@ -68,7 +67,17 @@ def alarms(
     return sorted(found, key=lambda alarm: not alarm.urgent)
 
 
-def _disk(disk: Disk | None, spool: SpoolSettings) -> list[Alarm]:
+def disk_under(spool: SpoolSettings) -> Disk | None:
+    """The disk as it is now; None where the spool is on another host, whose node looks after it."""
+    try:
+        found = os.statvfs(spool.path)
+    except OSError:
+        return None
+    return Disk(total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
+
+
+def disk_alarms(disk: Disk | None, spool: SpoolSettings) -> list[Alarm]:
+    """Whether the node takes anything in, and whether it soon will not."""
     if disk is None:
         return []
     room = f"{size(disk.free)} free, {disk.used_percent:.0f} % used"

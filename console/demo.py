@@ -5,6 +5,7 @@ is another process. What is shown at the end was read from what the archive rece
 if all of it is true.
 """
 
+import shutil
 import socket
 import tempfile
 import time
@@ -94,11 +95,21 @@ def demo(dicom: Path | None, keep: Path | None, console: Console) -> None:
     folder = _folder(keep)
     board = Board(console, ["images", "started", "sent", *STAGES, "re-read"])
     console.print(_HEADING)
-    with ExitStack() as stack:
-        with board.shown():
-            images = _images(dicom, folder, board)
-            proof = _journey(images, folder, board, stack)
-        console.print(_ending(proof, folder, time.monotonic() - began))
+    try:
+        with ExitStack() as stack:
+            with board.shown():
+                images = _images(dicom, folder, board)
+                proof = _journey(images, folder, board, stack)
+            console.print(_ending(proof, folder, time.monotonic() - began))
+    except KeyboardInterrupt:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except WetreadError:
+        console.print(
+            f"\n  Everything that happened is in {folder} (serve.log, archive.log).", soft_wrap=True
+        )
+        raise
     if proof.complaints:
         raise DemoFailed("; ".join(proof.complaints))
 

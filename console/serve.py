@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from console.alarms import disk_alarms, disk_under
 from console.complaints import SettingsRefused
 from console.redis import queue_url, redis_part, socket_path
 from console.settings import Site
@@ -169,6 +170,10 @@ def greeting(site: Site, port: int) -> Group:
     hints.add_row("Stop", "Ctrl-C (nothing is lost)")
     return Group(
         tell_the_pacs(site, port),
+        *(
+            Text(f"  ● {alarm.words}\n", "bold red" if alarm.urgent else "yellow")
+            for alarm in disk_alarms(disk_under(site.spool), site.spool)
+        ),
         Text("  What will happen", style="bold cyan"),
         Padding(rules, (0, 0, 1, 4)),
         Text("  Good to know", style="bold cyan"),

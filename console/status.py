@@ -3,7 +3,6 @@ else.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from console.alarms import Alarm, Disk, alarms
+from console.alarms import Alarm, alarms, disk_under
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
 from console.why import why
@@ -65,7 +64,7 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         deliveries: dict[JobId, list[DeliveryRecord]] = {job.id: ledger.deliveries_of(job.id) for job in jobs}
         sentence = why(study, ledger.routing_notes(study.id), jobs, deliveries)
         lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
-    found = alarms(counts, _disk(site), site.spool, parked=parked, deliveries=troubled, now=now)
+    found = alarms(counts, disk_under(site.spool), site.spool, parked=parked, deliveries=troubled, now=now)
     return Standing(now, counts, tuple(found), tuple(lines))
 
 
@@ -196,11 +195,3 @@ def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
 
 def _age(words: str, seconds: float | None) -> str:
     return "" if seconds is None else f"{words} {duration(seconds)}"
-
-
-def _disk(site: Site) -> Disk | None:
-    try:
-        found = os.statvfs(site.spool.path)
-    except OSError:  # On another host: its node looks after it.
-        return None
-    return Disk(total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)

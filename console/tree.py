@@ -227,7 +227,11 @@ class Tree:
             if not one.ready and one.part.probe is not None and one.part.probe():
                 self._mark_ready(one)
             if not one.ready and time.monotonic() - one.started_at > READY_S:
-                raise PartFailed(f"{one.part.name} did not become ready within {READY_S:.0f} s")
+                if not self._fates[one.part.name].ever_ready:
+                    raise PartFailed(f"{one.part.name} did not become ready within {READY_S:.0f} s")
+                # It was well once: killed, it ends like any other, and is started again.
+                log.error("part.killed", part=one.part.name, because=f"not ready within {READY_S:.0f} s")
+                one.process.kill()
         if not self._announced and all(fate.ever_ready for fate in self._fates.values()):
             self._announced = True
             self.on_ready(dict(self._words))

@@ -1,0 +1,71 @@
+"""What an operator should look at now."""
+
+import pytest
+
+from console.alarms import Disk, alarms
+from dicom_node.settings import SpoolSettings
+from ledger.delivery import DeliveryState
+from ledger.job import JobState
+from ledger.overview import Counts
+from ledger.study import StudyState
+from tests.console.test_why import a_delivery, a_job
+
+GIB = 1 << 30
+SPOOL = SpoolSettings(path="/spool")
+
+
+def counts(**others: object) -> Counts:
+    values: dict[str, object] = {
+        "studies": dict.fromkeys(StudyState, 0),
+        "instances": 0,
+        "jobs": dict.fromkeys(JobState, 0),
+        "deliveries": dict.fromkeys(DeliveryState, 0),
+        "oldest_queued_s": None,
+        "oldest_waiting_s": None,
+        "quarantined": 0,
+        "unpublished": 0,
+    }
+    return Counts(**(values | others))
+
+
+def words(
+    *, disk: Disk | None = None, parked=(), deliveries=(), now: float = 0.0, **others: object
+) -> list[str]:
+    found = alarms(counts(**others), disk, SPOOL, parked=parked, deliveries=deliveries, now=now)
+    return [alarm.words for alarm in found]
+
+
+def test_a_quiet_site_has_none() -> None:
+    assert (
+        words(disk=Disk(100 * GIB, 90 * GIB), deliveries=[a_delivery(DeliveryState.WAITING)], now=10.0) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("disk", "said"),
+    [
+        (Disk(100 * GIB, 15 * GIB), "fills up (15 GiB free, 85 % used)"),
+        (Disk(1000 * GIB, 90 * GIB), "too full to receive anything (90 GiB free, 91 % used"),
+        (Disk(20 * GIB, 9 * GIB), "too full to receive anything (9.0 GiB free, 55 % used"),
+    ],
+)
+def test_the_disk_is_judged_as_the_node_judges_it(disk: Disk, said: str) -> None:
+    assert said in words(disk=disk)[0]
+
+
+def test_a_queue_that_nobody_empties_is_noticed() -> None:
+    assert words(oldest_queued_s=599.0) == []
+    assert "waiting for a worker for 20 min" in words(oldest_queued_s=1200.0)[0]
+
+
+def test_what_stands_still_comes_first() -> None:
+    said = words(quarantined=2, parked=[a_job(JobState.PARKED, because="it crashed")])
+    assert ["job 7" in said[0], "quarantine" in said[1]] == [True, True]
+
+
+def test_an_archive_in_backoff_is_away() -> None:
+    (said,) = words(deliveries=[a_delivery(DeliveryState.WAITING, "nobody listens")], now=-30.0)
+    assert (
+        said
+        == "archive is away: 1 results wait, next attempt in 30 s (nobody listens)  →  wetread echo archive"
+    )
