@@ -68,18 +68,13 @@ def check_report(
     valued: set[str] = set()
     for group in groups:
         tracking = _uid(group, codes.TRACKING_UID)
+        expect(tracking not in valued, f"{_WHAT}: two groups have the Tracking UID {tracking}")
+        valued.add(tracking)
         if tracking in segments:
             number = segments[tracking]
-            if _check_segment_group(group, number, found[number], segmentation, source):
-                expect(
-                    tracking not in valued,
-                    f"{_WHAT}: {found[number].segment.label!r} has two groups of values",
-                )
-                valued.add(tracking)
+            _check_segment_group(group, number, found[number], segmentation, source)
         elif tracking == series:
-            if not _is_place(group):
-                _check_numbers("the series", numbers(group), findings.measurements)
-                valued.add(series)
+            _check_numbers("the series", numbers(group), findings.measurements)
         else:
             raise CheckFailed(
                 f"{_WHAT}: a group has the Tracking UID {tracking}, which this run has not given"
@@ -92,8 +87,8 @@ def check_report(
 
 def _check_segment_group(
     group: Dataset, number: int, found: Found, segmentation: Dataset | None, source: Source
-) -> bool:
-    """Whether this group holds the values of the segment (TID 1411), rather than its place (TID 1410)."""
+) -> None:
+    """The group gives the values of the segment (TID 1411) and points to it."""
     segment = found.segment
     if segmentation is None:
         raise CheckFailed(f"{_WHAT}: speaks of {segment.label!r}, but there is no segmentation")
@@ -102,9 +97,6 @@ def _check_segment_group(
     )
     expect(finding == as_code(segment.kind), f"{_WHAT}: {segment.label!r} is called {finding}")
     _check_side(group, segment)
-    if _is_place(group):
-        _check_place(group, found, source)
-        return False
     references = [item for item in walk(group) if _name(item) == as_code(codes.REFERENCED_SEGMENT)]
     said = [
         (str(r.ReferencedSOPInstanceUID), int(r.ReferencedSegmentNumber))
@@ -125,7 +117,6 @@ def _check_segment_group(
     values = numbers(group)
     _check_numbers(repr(segment.label), values, segment.measurements)
     _check_volume(segment, values, found.volume_mm3)
-    return True
 
 
 def _check_side(group: Dataset, segment: Segment) -> None:
@@ -140,21 +131,6 @@ def _check_side(group: Dataset, segment: Segment) -> None:
             )
 
 
-def _check_place(group: Dataset, found: Found, source: Source) -> None:
-    """The box is closed, inside the image, and on a slice that the segment touches."""
-    (shape,) = [item for item in walk(group) if item.ValueType == "SCOORD"]
-    points = [float(v) for v in shape.GraphicData]
-    closed = shape.GraphicType == "POLYLINE" and len(points) == 10 and points[:2] == points[-2:]
-    columns, rows = points[::2], points[1::2]
-    inside = min(points) >= 0 and max(columns) <= source.first.Columns and max(rows) <= source.first.Rows
-    label = found.segment.label
-    expect(closed and inside, f"{_WHAT}: the box of {label!r} is no closed box inside the image")
-    image = shape.ContentSequence[0].ReferencedSOPSequence[0]
-    frame = image.get("ReferencedFrameNumber")
-    plane = (str(image.ReferencedSOPInstanceUID), None if frame is None else int(frame))
-    expect(plane in found.planes, f"{_WHAT}: the box of {label!r} is on an image that it does not touch")
-
-
 def _check_numbers(whose: str, said: Numbers, measurements: Sequence[Measurement]) -> None:
     meant = {(as_code(m.name), as_code(m.unit)): m.value for m in measurements}
     expect(
@@ -162,9 +138,9 @@ def _check_numbers(whose: str, said: Numbers, measurements: Sequence[Measurement
         f"{_WHAT}: {whose} has {sorted(said)}, the model measured {sorted(meant)}",
     )
     for key, value in meant.items():
-        # NUM is a decimal string of 16 characters (PS3.5 §6.2, DS).
+        # Seven significant digits are written.
         expect(
-            near([said[key]], [value], abs(value) * 1e-9 + 1e-12),
+            near([said[key]], [value], abs(value) * 1e-6 + 1e-12),
             f"{_WHAT}: {key[0][0]} of {whose} is {said[key]}, the model measured {value}",
         )
 
@@ -197,8 +173,7 @@ def _check_algorithm(group: Dataset, run: Run) -> None:
         (codes.ALGORITHM_VERSION, observer.algorithm_version(provenance)),
     ):
         said = [_text(item) for item in walk(group) if _name(item) == as_code(concept)]
-        expected = [] if _is_place(group) else [meant]
-        expect(said == expected, f"{_WHAT}: {concept.meaning} is {said}, the run's is {meant!r}")
+        expect(said == [meant], f"{_WHAT}: {concept.meaning} is {said}, the run's is {meant!r}")
 
 
 def _check_words(dataset: Dataset, findings: Findings) -> None:
@@ -264,10 +239,6 @@ def numbers(group: Dataset) -> Numbers:
             unit = code_of(measured, "MeasurementUnitsCodeSequence")
             found[_name(item), unit] = float(measured.NumericValue)
     return found
-
-
-def _is_place(group: Dataset) -> bool:
-    return any(item.ValueType == "SCOORD" for item in walk(group))
 
 
 def _name(item: Dataset) -> tuple[str, str]:

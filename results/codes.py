@@ -47,12 +47,11 @@ MILLIMETRE = Concept("mm", "UCUM", "millimeter")
 VOLUME_UNITS_MM3 = {"mm3": 1.0, "mL": 1000.0, "ml": 1000.0, "cm3": 1000.0, "L": 1e6, "l": 1e6}
 
 # The structure of a report
-IMAGING_MEASUREMENT_REPORT = Concept("126000", "DCM", "Imaging Measurement Report")  # CID 7021
+TITLE = Concept("126001", "DCM", "Oncology Measurement Report")  # CID 7021; why: `results.report`
 IMAGING_MEASUREMENTS = Concept("126010", "DCM", "Imaging Measurements")
 MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 QUALITATIVE_EVALUATIONS = Concept("C0034375", "UMLS", "Qualitative Evaluations")
 COMMENT = Concept("121106", "DCM", "Comment")
-BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")  # CID 219
 ABSENT = Concept("2667000", "SCT", "Absent")
 REFERENCED_SEGMENT = Concept("121191", "DCM", "Referenced Segment")
 SOURCE_SERIES = Concept("121232", "DCM", "Source series for segmentation")

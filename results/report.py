@@ -4,13 +4,14 @@ on.
 
 Every run makes one, also a run that found nothing or refused: silence could not be told from "not processed".
 
-**The title** is (126000, DCM, Imaging Measurement Report). OHIF (up to 3.14) shows a report of this title as
-a blank viewport unless every finding has a shape on an image, and shows one of title 126001 as readable text.
-126001 would call each of our reports, a lung volume included, an *Oncology* Measurement Report: in the
-patient's record for good, read by portals and sorted by tumour boards. So the title stays true, and each
-finding has its shape: a box on its largest slice (`results.measurements`). A report without segments has no
-shape to show; its Series Description says in the list of series that nothing was found or nothing was
-analysed, and why is in its text.
+**The title** is (126001, DCM, Oncology Measurement Report), though few of our reports are about tumours. TID
+1500 has four titles (CID 7021), and OHIF (3.13.2, tried with these very reports) takes the first of them,
+126000, to mean "draw the findings on the images". Findings that are segments leave its viewport black; with a
+box on a slice added to each it shows a mean and an area of the box that it computed itself, where a reader
+expects ours; and a report without any finding stops the viewer with an error. Under each of the other titles
+it shows the report as text with every value and sentence. 126002 and 126003 would claim a modality, so this
+one is the least wrong. What was done is said by Procedure Reported and the algorithm, never by the title; a
+change of heart is a change of `codes.TITLE`.
 
 **Preliminary Flag** is PRELIMINARY and Verification Flag UNVERIFIED: a wet read is what comes before the
 report.
@@ -28,9 +29,8 @@ from ledger.result import Role
 from results import codes
 from results.findings import Findings
 from results.frames import Drawn, drawn_segments
-from results.grid import grid_of
 from results.headers import result_headers
-from results.measurements import Group, segment_groups, series_groups
+from results.measurements import Group, segment_group, series_group
 from results.observer import observation_context
 from results.provenance import Run
 from results.source import Source
@@ -73,7 +73,7 @@ def build_report(findings: Findings, source: Source, run: Run, segmentation: Dat
         observation_context=observation_context(run.provenance),
         procedure_reported=codes.coded(codes.procedure_reported(str(source.first.get("Modality", "")))),
         imaging_measurements=_groups(findings, drawn, source, run, segmentation),
-        title=codes.coded(codes.IMAGING_MEASUREMENT_REPORT),
+        title=codes.coded(codes.TITLE),
     )[0]
     for element in root:
         dataset.add(element)
@@ -101,12 +101,10 @@ def _groups(
     findings: Findings, drawn: Sequence[Drawn], source: Source, run: Run, segmentation: Dataset | None
 ) -> list[Group]:
     groups: list[Group] = []
-    grid = grid_of(source) if drawn else None
-    if segmentation is not None and grid is not None:
-        for item in drawn:
-            groups += segment_groups(findings, item, grid, source=source, run=run, segmentation=segmentation)
+    if segmentation is not None:
+        groups += [segment_group(item, source=source, run=run, segmentation=segmentation) for item in drawn]
     if findings.measurements or not groups:
-        groups += series_groups(findings, _OUTCOMES[findings.outcome], drawn, grid, source=source, run=run)
+        groups.append(series_group(findings, _OUTCOMES[findings.outcome], source=source, run=run))
     return groups
 
 

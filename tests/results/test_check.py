@@ -199,7 +199,7 @@ def _no_value(sr: Dataset) -> None:
 
 def _no_group(sr: Dataset) -> None:
     container = next(_items(sr, codes.IMAGING_MEASUREMENTS))
-    container.ContentSequence = container.ContentSequence[2:]
+    container.ContentSequence = container.ContentSequence[1:]
 
 
 def _wrong_side(sr: Dataset) -> None:
@@ -245,11 +245,6 @@ def _other_version_in_report(sr: Dataset) -> None:
     next(_items(sr, codes.ALGORITHM_VERSION)).TextValue = "0.9"
 
 
-def _box_elsewhere(sr: Dataset) -> None:
-    shape = next(item for item in walk(sr) if item.ValueType == "SCOORD")
-    shape.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID = f"{ROOT}.3.1"
-
-
 BOTH = (_other_patient, _other_name, _other_issuer, _other_study, _uid_of_an_image, _series_of_the_images)
 BOTH += (_other_device, _no_equipment)
 IN_SEGMENTATION = (
@@ -290,7 +285,6 @@ IN_REPORT = (
     _no_caution,
     _other_observer,
     _other_version_in_report,
-    _box_elsewhere,
     *BOTH,
 )
 

@@ -26,9 +26,7 @@ def _named(sr: Dataset, concept: codes.Concept) -> list[Dataset]:
 
 
 def _values(sr: Dataset) -> list[Dataset]:
-    """The groups that hold values rather than a place."""
-    groups = _named(sr, codes.MEASUREMENT_GROUP)
-    return [group for group in groups if not any(item.ValueType == "SCOORD" for item in walk(group))]
+    return _named(sr, codes.MEASUREMENT_GROUP)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,7 +67,7 @@ def test_34_title_procedure_language_and_observer_are_there(tmp_path: Path) -> N
         sr = make(tmp_path / kind, kind).sr
         title = sr.ConceptNameCodeSequence[0]
         assert title.CodeValue in {getattr(standard.cid7021, name).value for name in standard.cid7021.dir()}
-        assert title.CodeMeaning == "Imaging Measurement Report"
+        assert title.CodeValue != "126000"  # OHIF would show a black viewport
         by_name = {i.ConceptNameCodeSequence[0].CodeMeaning: i for i in sr.ContentSequence}
         assert by_name["Procedure reported"].ConceptCodeSequence[0].CodeValue == procedure
         assert by_name["Language of Content Item and Descendants"].ConceptCodeSequence[0].CodeValue == "en-US"
@@ -108,8 +106,7 @@ def test_36_evidence_is_what_the_content_refers_to(kind: str, tmp_path: Path) ->
 def test_37_the_root_refers_to_every_leaf_and_not_to_every_image(tmp_path: Path) -> None:
     made = make(tmp_path)
     referenced = {instance for _, instance in referenced_instances(made.sr)}
-    assert made.seg.SOPInstanceUID in referenced
-    assert len(referenced) <= 3  # the segmentation, and the key slice of each lung
+    assert referenced == {made.seg.SOPInstanceUID}
 
 
 def test_38_a_finding_has_one_tracking_uid_everywhere(tmp_path: Path) -> None:
@@ -117,24 +114,11 @@ def test_38_a_finding_has_one_tracking_uid_everywhere(tmp_path: Path) -> None:
     in_seg = [str(s.TrackingUID) for s in made.seg.SegmentSequence]
     in_sr = [str(i.UID) for i in _named(made.sr, codes.TRACKING_UID)]
     assert len(set(in_seg)) == 2
-    assert sorted(in_sr) == sorted(in_seg * 2)  # its values, and its place
+    assert in_sr == in_seg
 
 
-def test_39_every_finding_has_a_closed_box_around_it_on_a_source_image(tmp_path: Path) -> None:
-    made = make(tmp_path)
-    shapes = [item for item in walk(made.sr) if item.ValueType == "SCOORD"]
-    assert len(shapes) == 2
-    for number, shape in enumerate(shapes, start=1):
-        x, y = np.array(shape.GraphicData).reshape(5, 2).T
-        assert (x[0], y[0]) == (x[-1], y[-1])
-        image = shape.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        k = [d.SOPInstanceUID for d in made.source.datasets].index(image)
-        mask = label_map(KINDS["axial CT"])[k] == number
-        rows, columns = np.nonzero(mask)
-        assert (x.min(), x.max()) == (columns.min(), columns.max() + 1)
-        assert (y.min(), y.max()) == (rows.min(), rows.max() + 1)
-        areas = (label_map(KINDS["axial CT"]) == number).sum(axis=(1, 2))
-        assert mask.sum() == areas.max()
+def test_39_nothing_is_drawn_on_the_images_that_a_viewer_would_measure_in_our_name(tmp_path: Path) -> None:
+    assert not [item for item in walk(make(tmp_path).sr) if item.ValueType in {"SCOORD", "SCOORD3D"}]
 
 
 def test_41_an_empty_segment_has_no_group_but_a_sentence(tmp_path: Path) -> None:
@@ -244,4 +228,12 @@ def test_images_that_are_no_volume_still_get_a_report(kind: str, tmp_path: Path)
     made = make(tmp_path, said=not_analysed(), of=Source(datasets=(bare,), geometry=None))
     assert made.segmentation is None
     assert made.sr.SeriesDescription.endswith("(NOT ANALYSED)")
+    made.check()
+
+
+def test_values_are_written_as_people_read_them(tmp_path: Path) -> None:
+    whole = Measurement(name=codes.LAA_950, value=3.02190369109963, unit=codes.PERCENT)
+    made = make(tmp_path, said=findings(measurements=(whole,)))
+    (item,) = [i for i in _named(made.sr, codes.LAA_950) if i.MeasuredValueSequence[0].NumericValue < 10]
+    assert str(item.MeasuredValueSequence[0].NumericValue) == "3.021904"
     made.check()
