@@ -8,6 +8,7 @@ understood. Commands import what they need when they run, so that `wetread statu
 
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -176,13 +177,20 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay, and look again every second.")] = False,
     patient: Annotated[bool, typer.Option("--patient", help="Show patient names.")] = False,
     limit: Annotated[int, typer.Option(help="How many studies to list.", min=1, max=1000)] = 20,
+    ping: Annotated[
+        bool, typer.Option("--ping", help="Only ask whether the ledger answers; alarms do not count.")
+    ] = False,
 ) -> None:
     """Counts, queues, alarms, and the latest studies. Exit code 1 while there is an alarm."""
     from console import status as looking
 
     site = _site(config, data)
-    if watch:
-        looking.watch(site, _open(site), _console(), limit=limit, patient=patient)
+    if ping:
+        _open(site).ping()
+        _console().print("the ledger answers")
+    elif watch:
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how one stops looking.
+            looking.watch(site, _open(site), _console(), limit=limit, patient=patient)
     elif not looking.print_status(
         site, _open(site), _console(), as_json=as_json, limit=limit, patient=patient
     ):
@@ -264,13 +272,15 @@ def settings(config: Config = None, data: Data = None, as_json: AsJson = False) 
 
 @app.command(rich_help_panel=_SET_UP)
 def echo(
-    peer: Annotated[str, typer.Argument(help="Name of a [[peer]].")],
+    peer: Annotated[str | None, typer.Argument(help="Name of a [[peer]]; without it, our own node.")] = None,
     config: Config = None,
 ) -> None:
     """Ask a peer whether it hears us (C-ECHO), and say what is wrong if it does not."""
     from console.echo import echo as ask
+    from console.echo import echo_ourselves
 
-    heard, words = ask(_site(config, None), peer)
+    site = _site(config, None)
+    heard, words = ask(site, peer) if peer else echo_ourselves(site)
     (_console() if heard else Console(stderr=True)).print(words, highlight=False)
     if not heard:
         raise typer.Exit(1)

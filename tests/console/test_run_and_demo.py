@@ -1,5 +1,6 @@
 """A folder in and results out; and the whole journey, shown."""
 
+import json
 import re
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_the_demo_is_true_from_scanner_to_archive(wetread: Wetread, tmp_path: Pa
     # The same site can be looked at afterwards.
     shown = wetread("show", "--config", kept / "wetread.toml", "DEMO-1").stdout
     assert "lung_ct has a result, and archive has it." in shown
+
+    # And when the ledger is lost, the spool still has every image.
+    for path in (kept / "wetread-data").glob("ledger.sqlite*"):
+        path.unlink()
+    rebuilt = wetread("rebuild", "--config", kept / "wetread.toml")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "200 instances are in the ledger again" in rebuilt.stdout
+    status = json.loads(wetread("status", "--json", "--config", kept / "wetread.toml").stdout)
+    assert status["counts"]["instances"] == 200
 
 
 def test_the_demo_wants_a_folder_of_its_own(wetread: Wetread, tmp_path: Path) -> None:
