@@ -22,6 +22,6 @@ COPY --from=build /opt/wetread /opt/wetread
 ENV PATH=/opt/wetread/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 WETREAD_CONFIG=/etc/wetread/wetread.toml
 USER 10001:10001
 WORKDIR /data
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 CMD ["wetread", "status", "--json"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 CMD ["wetread", "status", "--ping"]
 ENTRYPOINT ["wetread"]
 CMD ["status", "--watch"]

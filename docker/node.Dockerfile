@@ -26,7 +26,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 11112
 # C-ECHO to ourselves: the node is healthy when it answers DICOM.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 CMD ["wetread", "echo", "--self"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 CMD ["wetread", "echo"]
 # SIGTERM ends it within 30 s with nothing lost: give it that long (compose: stop_grace_period).
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["wetread"]

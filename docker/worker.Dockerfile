@@ -30,7 +30,7 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 # A worker listens nowhere: it is healthy when it reaches the ledger and its own processes run.
-HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["wetread", "status", "--json"]
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 CMD ["wetread", "status", "--ping"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["wetread"]
 CMD ["worker"]

@@ -1,11 +1,14 @@
 """What can be said of the container files without a container engine."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from console.cli import app
 from console.settings import load_site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +107,17 @@ def test_the_site_of_the_containers_is_a_valid_one(tmp_path: Path) -> None:
     assert site.rules[0].deliver_to == ("archive",)
     assert site.peers[0].confirm == "find"
     assert str(site.ledger.url).startswith("postgresql+pg8000://wetread:secret@")
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_a_health_check_is_a_command_that_exists_and_asks_for_no_more_than_life(path: Path) -> None:
+    (check,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", path.read_text(), re.MULTILINE)
+    program, *command = json.loads(check)
+    assert program == "wetread"
+
+    # No site is there: the command must know all its options, and fail only because nothing answers.
+    done = CliRunner().invoke(app, [*command, "--config", str(DOCKER / "wetread.toml")])
+
+    assert done.exit_code != 0
+    assert "No such option" not in done.output
+    assert command in (["echo"], ["status", "--ping"])
