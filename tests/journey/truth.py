@@ -55,15 +55,17 @@ def measurements(report: Path, folder: Path) -> dict[str, dict[str, tuple[float,
     )  # fmt: skip
     return {
         group["TrackingIdentifier"]: {
-            f"{item.get('derivationModifier', {}).get('CodeMeaning', '')} {item['quantity']['CodeMeaning']}": (
-                float(item["value"]),
-                item["units"]["CodeValue"],
-            )
+            _name(item): (float(item["value"]), item["units"]["CodeValue"])
             for item in group["measurementItems"]
         }
         for group in json.loads(out.read_text())["Measurements"]
-        if group["measurementItems"]  # The others only draw where the finding is.
     }
+
+
+def _name(item: dict) -> str:
+    """The quantity, and how it was derived where the report says so: "Mean Attenuation Coefficient"."""
+    derivation = item.get("derivationModifier", {}).get("CodeMeaning", "")
+    return f"{derivation} {item['quantity']['CodeMeaning']}".strip()
 
 
 def the_report_tells_the_truth(report: Dataset, phantom: Phantom, folder: Path) -> None:
