@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ledger.job import Outcome
 from models.builtin.lung_ct.measure import LEFT, RIGHT, value_of
@@ -82,9 +83,20 @@ def test_airways_and_the_gas_of_the_stomach_are_no_lung(whole_chest, lung_ct, ct
     findings = lung_ct.run(whole_chest.volume, ct)
 
     inside = (findings.label_map > 0) & whole_chest.airways
-    assert inside.sum() < 0.05 * whole_chest.airways.sum()
+    # What is left are ends of lobar bronchi: at 4 mm, their walls make them as bright as lung.
+    assert inside.sum() < 0.10 * whole_chest.airways.sum()
     at = whole_chest.geometry.map_reference_to_indices(np.array([[58.0, -22.0, -97.0]]))[0]
     assert findings.label_map[tuple(np.round(at).astype(int))] == 0
+
+
+def test_a_tongue_of_lung_between_heart_and_aorta_is_no_bronchus(lung_ct, ct) -> None:
+    phantom = chest((150, 200, 200), seed=3)
+
+    findings = lung_ct.run(phantom.volume, ct)
+
+    missed, _ = ndimage.label(ndimage.binary_erosion((phantom.truth > 0) & (findings.label_map == 0)))
+    largest_ml = np.bincount(missed.ravel())[1:].max(initial=0) * np.prod(phantom.geometry.spacing) / 1000
+    assert largest_ml < 0.5
 
 
 def test_lungs_that_touch_in_front_of_the_heart_are_told_apart(lung_ct, ct) -> None:

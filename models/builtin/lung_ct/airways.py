@@ -57,7 +57,7 @@ def find_airways(hu: NDArray[np.float32], body: Mask, air: Mask, spacing_mm: Spa
     lumen = _grow(hu, body, seed, float(np.prod(spacing_mm)) / 1000)
     if lumen is None:
         return Airways(none, None)
-    lumen |= _tongues(air & ~dilate(lumen, WALL_MM, spacing_mm), lumen, seed[0], spacing_mm)
+    lumen |= _tongues(hu, air & ~dilate(lumen, WALL_MM, spacing_mm), lumen, seed[0], spacing_mm)
     return Airways(dilate(lumen, WALL_MM, spacing_mm), seed)
 
 
@@ -132,8 +132,10 @@ def _grow(hu: NDArray[np.float32], body: Mask, seed: tuple[int, int, int], voxel
     return lumen
 
 
-def _tongues(air: Mask, lumen: Mask, top: int, spacing_mm: Spacing) -> Mask:
-    """Air that reaches from the end of `lumen` towards the lungs and is nowhere thicker than a bronchus."""
+def _tongues(hu: NDArray[np.float32], air: Mask, lumen: Mask, top: int, spacing_mm: Spacing) -> Mask:
+    """Air that reaches from the end of `lumen` towards the lungs, is nowhere thicker than a bronchus, and is
+    as dark as air: a thin tongue of lung between heart and aorta is not.
+    """
     tongues = np.zeros_like(air)
     carina = _carina(lumen, top, spacing_mm)
     sphere = tuple(
@@ -148,11 +150,19 @@ def _tongues(air: Mask, lumen: Mask, top: int, spacing_mm: Spacing) -> Mask:
     thick = depth_mm(np.pad(inner, 1, mode="edge"), spacing_mm)[1:-1, 1:-1, 1:-1] > _TONGUE_MM
     thin = inner & ~dilate(thick, _TONGUE_MM + max(spacing_mm) / 2, spacing_mm)
     start = dilate(lumen, _TOUCH_MM, spacing_mm)[box]
+    if not thick.any():
+        return tongues
+    # A third of the way from the lung around to the air of the trachea: the walls of a bronchus brighten it.
+    lung_hu = float(np.median(hu[box][thick]))
+    dark = hu[box] < lung_hu + (float(np.median(hu[lumen])) - lung_hu) / 3
     labels, sizes = components(thin)
     limit = _TONGUE_MAX_ML * 1000 / float(np.prod(spacing_mm))
     for number in np.unique(labels[start & thin]):
-        if 0 < sizes[number] <= limit:
-            tongues[box] |= labels == number
+        tongue = labels == number
+        if not 0 < sizes[number] <= limit:
+            continue
+        # Of a tongue that is mostly lung, only the bronchi in it are taken.
+        tongues[box] |= tongue if (tongue & dark).sum() >= sizes[number] / 4 else tongue & dark
     return tongues
 
 
