@@ -118,7 +118,7 @@ class BoundedUpperLayer(DULServiceProvider):
             super().run_reactor()
         finally:
             # Whoever still waits for a request gets None instead of waiting for the end of ARTIM.
-            self.to_user_queue.put(None)
+            self.to_user_queue.put(None)  # type: ignore[arg-type]  # pynetdicom hands it on as it is
             with self._wake_lock:
                 os.close(self._wake)
                 self._wake = -1
