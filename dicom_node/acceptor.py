@@ -24,6 +24,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
@@ -116,6 +117,11 @@ class BoundedUpperLayer(DULServiceProvider):
     def run_reactor(self) -> None:
         try:
             super().run_reactor()
+        except InvalidEventError:
+            # What PS3.8 Table 9-10 has no row for, such as a C-ECHO behind our own A-ABORT. The association has
+            # ended and nothing is owed; pynetdicom would leave the connection to the garbage collector.
+            if self.socket is not None:
+                self.socket.close()
         finally:
             # Whoever still waits for a request gets None instead of waiting for the end of ARTIM.
             self.to_user_queue.put(None)  # type: ignore[arg-type]  # pynetdicom hands it on as it is

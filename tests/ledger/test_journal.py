@@ -43,8 +43,10 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.fixture(params=[True, False], ids=["json", "console"])
-def written(request: pytest.FixtureRequest) -> io.StringIO:
+def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = io.StringIO()
+    for library in ("pydicom", "pynetdicom"):  # A node in the same process silences them for good.
+        monkeypatch.setattr(logging.getLogger(library), "propagate", True)
     journal.configure(json=request.param, stream=stream)
     return stream
 
