@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0001"
+HEAD = "0002"
 
 
 class Json(TypeDecorator[Any]):
@@ -240,6 +240,52 @@ delivery = _table(
     Index(None, "job_id"),
     Index(None, "study_id", "peer", "state"),
     Index(None, "state", "next_attempt_at"),
+)
+commitment = _table(
+    "commitment",
+    Column("transaction_uid", Plain, nullable=False, unique=True),
+    _to("study"),
+    _to("job"),
+    _text("peer"),
+    _text("state"),
+    _time("opened_at"),
+    _time("asked_at", nullable=True),
+    _time("answered_at", nullable=True),
+    _text("because"),
+    Index(None, "job_id"),
+)
+commitment_item = _table(
+    "commitment_item",
+    _to("commitment"),
+    _to("delivery"),
+    _text("sop_class"),
+    _text("sop_instance"),
+    Column("committed", Boolean, nullable=True),
+    _number("reason", nullable=True),
+    UniqueConstraint("commitment_id", "delivery_id"),
+    Index(None, "delivery_id"),
+)
+promise = _table(
+    "promise",
+    _text("transaction_uid"),
+    _text("calling"),
+    _text("address"),
+    _text("state"),
+    _number("attempts"),
+    _time("next_attempt_at"),
+    _time("asked_at"),
+    _time("answered_at", nullable=True),
+    _text("because"),
+    UniqueConstraint("transaction_uid", "calling"),
+    Index(None, "state", "next_attempt_at"),
+)
+expected_instance = _table(
+    "expected_instance",
+    _to("promise"),
+    _text("sop_class"),
+    _text("sop_instance"),
+    UniqueConstraint("promise_id", "sop_instance"),
+    Index(None, "sop_instance"),
 )
 outbox = _table(
     "outbox",

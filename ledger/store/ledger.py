@@ -4,6 +4,7 @@ from typing import Self
 
 from ledger.settings import LedgerSettings
 from ledger.store.arrivals import Arrivals
+from ledger.store.commitments import Commitments
 from ledger.store.connect import connect
 from ledger.store.database import explained
 from ledger.store.deliveries import Deliveries
@@ -11,6 +12,7 @@ from ledger.store.history import History
 from ledger.store.jobs import Jobs
 from ledger.store.migrate import migrate
 from ledger.store.outbox import Outbox
+from ledger.store.promises import Promises
 from ledger.store.quarantine import Quarantine
 from ledger.store.reading import Reading
 from ledger.store.retention import Retention
@@ -18,7 +20,20 @@ from ledger.store.studies import Studies
 from ledger.store.sweep import Sweep
 
 
-class Ledger(Arrivals, Quarantine, Studies, Retention, Jobs, Deliveries, Outbox, Sweep, Reading, History):
+class Ledger(
+    Arrivals,
+    Quarantine,
+    Studies,
+    Retention,
+    Jobs,
+    Deliveries,
+    Commitments,
+    Promises,
+    Outbox,
+    Sweep,
+    Reading,
+    History,
+):
     """What happened to every study. Any number of processes and threads may hold one each, or share one."""
 
     @classmethod

@@ -2,7 +2,8 @@
 Every change of a state passes here: the table is asked, the row is changed, and history is written.
 
 A row is locked before it is judged: by SELECT … FOR UPDATE on PostgreSQL, and on SQLite by the transaction
-itself, which is the only writer. Locks are taken in the order study, job, delivery, and by ascending id.
+itself, which is the only writer. Locks are taken in the order study, job, commitment, delivery, and by
+ascending id.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, select, update
 
-from ledger import delivery, job, schema, study
+from ledger import commitment, delivery, job, promise, schema, study
 from ledger.job import LeaseLost
 from ledger.store.database import NotInLedger, Transaction
 from ledger.store.history import note
@@ -27,7 +28,7 @@ class Machine:
     table: Table
     transitions: Mapping[tuple[Any, Any], Any]
     states: type[StrEnum]
-    study_column: str
+    study_column: str | None
     job_column: str | None
 
 
@@ -36,6 +37,15 @@ JOB = Machine("job", schema.job, job.TRANSITIONS, job.JobState, "study_id", "id"
 DELIVERY = Machine(
     "delivery", schema.delivery, delivery.TRANSITIONS, delivery.DeliveryState, "study_id", "job_id"
 )
+COMMITMENT = Machine(
+    "commitment",
+    schema.commitment,
+    commitment.TRANSITIONS,
+    commitment.CommitmentState,
+    "study_id",
+    "job_id",
+)
+PROMISE = Machine("promise", schema.promise, promise.TRANSITIONS, promise.PromiseState, None, None)
 
 
 def lock(tx: Transaction, machine: Machine, thing_id: int) -> Row[Any]:
@@ -100,8 +110,10 @@ def move(
     The state after. Whatever is not being claimed has no lease afterwards. Raises `IllegalTransition`.
     """
     after = advance(machine.transitions, machine.thing, machine.states(row.state), event)
-    if machine is not STUDY:
-        values = {"lease_owner": None, "lease_until": None, "because": because, **values}
+    if "lease_until" in machine.table.c:
+        values = {"lease_owner": None, "lease_until": None, **values}
+    if "because" in machine.table.c:
+        values = {"because": because, **values}
     tx.connection.execute(
         update(machine.table).where(machine.table.c.id == row.id).values(state=after, **values)
     )
@@ -110,7 +122,7 @@ def move(
         machine.thing,
         event,
         thing_id=row.id,
-        study_id=getattr(row, machine.study_column),
+        study_id=getattr(row, machine.study_column) if machine.study_column else None,
         job_id=getattr(row, machine.job_column) if machine.job_column else None,
         before=row.state,
         after=after,

@@ -5,7 +5,18 @@ from sqlalchemy import delete, exists, false, select, update
 from ledger.delivery import DeliveryState
 from ledger.identifiers import StudyId
 from ledger.job import JobState
-from ledger.schema import delivery, instance, job, job_input, result, series, study
+from ledger.promise import PromiseState
+from ledger.schema import (
+    delivery,
+    expected_instance,
+    instance,
+    job,
+    job_input,
+    promise,
+    result,
+    series,
+    study,
+)
 from ledger.store.database import Database
 from ledger.store.moves import STUDY, lock, move
 from ledger.store.quarantine import without_row
@@ -69,6 +80,14 @@ class Retention(Database):
                 ).scalars(),
                 *tx.connection.execute(select(result.c.path).where(kept)).scalars(),
             ]
+            theirs = select(instance.c.sop_instance).where(instance.c.study_id == row.id)
+            owed_reports = select(promise.c.id).where(promise.c.state == PromiseState.ASKED)
+            tx.connection.execute(
+                delete(expected_instance).where(
+                    expected_instance.c.sop_instance.in_(theirs),
+                    expected_instance.c.promise_id.not_in(owed_reports),  # Their reports name everything.
+                )
+            )
             tx.connection.execute(delete(job_input).where(job_input.c.job_id.in_(jobs)))
             tx.connection.execute(delete(instance).where(instance.c.study_id == row.id))
             tx.connection.execute(update(result).where(kept).values(purged=True))
