@@ -10,6 +10,7 @@ Looking up a host name is the one wait that the deadline does not cover; the sys
 
 import errno
 import os
+import select
 import socket
 import struct
 import time
@@ -116,6 +117,10 @@ class RequestedAssociation:
             raise PeerConfused(f"it accepted {answer.transfer_syntax}, which was not proposed")
         return context_id, answer
 
+    def may_be_scp(self, context: ProposedContext) -> bool:
+        """Whether the peer did not refuse us the role of SCP: many say nothing of roles and take it."""
+        return str(context.abstract_syntax) not in self._accepted.not_as_scp
+
     def send(self, context_id: int, command: bytes, data_set: bytes = b"") -> None:
         """One DIMSE message: a command set and, unless it is empty, a data set (PS3.8 §E.1)."""
         self.send_from(context_id, command, BytesIO(data_set), len(data_set))
@@ -155,6 +160,10 @@ class RequestedAssociation:
                         return elements, b""
                 elif last and elements is not None:
                     return elements, bytes(data)
+
+    def speaks(self, within_s: float) -> bool:
+        """Whether the peer says something, or ends the connection, within that time."""
+        return self._wire.readable(within_s)
 
     def release(self) -> None:
         """End it in order, or not: what was answered before stands either way."""
@@ -238,6 +247,11 @@ class _Wire:
                 raise PeerGone(f"it released the association while we were {doing}")
             case _:
                 return kind, body
+
+    def readable(self, within_s: float) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(max(0.0, within_s) * 1000))
 
     def receive_acceptance(self) -> Accepted:
         kind, body = self.receive(_ASSOCIATE_BYTES_MAX, "asking for an association")

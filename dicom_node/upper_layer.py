@@ -54,6 +54,8 @@ class ProposedContext:
 
     abstract_syntax: Uid
     transfer_syntaxes: tuple[Uid, ...]
+    #: We ask for the association but are the SCP of this service: role selection (PS3.7 §D.3.3.4).
+    as_scp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Accepted:
 
     contexts: Mapping[int, AnsweredContext]
     maximum_length: int
+    #: SOP classes for which it refused us the role of SCP that was proposed (PS3.7 §D.3.3.4).
+    not_as_scp: frozenset[str] = frozenset()
 
 
 def associate_request(
@@ -88,6 +92,7 @@ def associate_request(
     user_information = (
         _item(0x51, struct.pack(">I", maximum_length))
         + _item(0x52, _ascii(IMPLEMENTATION_CLASS_UID))
+        + b"".join(_role(context.abstract_syntax) for context in contexts if context.as_scp)
         + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode("ascii"))
     )
     body = (
@@ -105,6 +110,7 @@ def parse_associate_accept(body: bytes) -> Accepted:
         raise PeerConfused(f"an A-ASSOCIATE-AC of {len(body)} bytes is too short")
     contexts: dict[int, AnsweredContext] = {}
     maximum_length = 0
+    not_as_scp: set[str] = set()
     for kind, value in _items(body[68:]):
         if kind == 0x21:
             if len(value) < 4:
@@ -114,10 +120,12 @@ def parse_associate_accept(body: bytes) -> Accepted:
             for sub_kind, sub_value in _items(value):
                 if sub_kind == 0x51 and len(sub_value) == 4:
                     maximum_length = int.from_bytes(sub_value, "big")
+                elif sub_kind == 0x54 and len(sub_value) > 4 and sub_value[-1] == 0:
+                    not_as_scp.add(sub_value[2:-2].decode("ascii", "replace"))
     # Too small to carry a PDV header and one byte: nothing could ever be sent (PS3.8 §D.1).
     if 0 < maximum_length < 8:
         raise PeerConfused(f"it takes PDUs of at most {maximum_length} bytes, which is none")
-    return Accepted(contexts, maximum_length)
+    return Accepted(contexts, maximum_length, frozenset(not_as_scp))
 
 
 def data_header(context_id: int, length: int, *, command: bool, last: bool) -> bytes:
@@ -209,6 +217,12 @@ def _answered(value: bytes) -> AnsweredContext:
         raise PeerConfused(
             f"an accepted presentation context has a broken transfer syntax: {error}"
         ) from None
+
+
+def _role(sop_class: Uid) -> bytes:
+    """An SCP/SCU Role Selection sub-item: not SCU, but SCP."""
+    uid = _ascii(sop_class)
+    return _item(0x54, struct.pack(">H", len(uid)) + uid + b"\x00\x01")
 
 
 def _item(kind: int, value: bytes) -> bytes:

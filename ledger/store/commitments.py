@@ -172,8 +172,8 @@ def _row(tx: Transaction, where: Any) -> Row[Any]:
 
 
 def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, Row[Any]]:
-    query = select(result.c.id, result.c.sop_class, result.c.sop_instance).where(result.c.id.in_(ids))
-    return {row.id: row for row in tx.connection.execute(query)}
+    rows = tx.connection.execute(select(result).where(result.c.id.in_(ids))).all()
+    return {row.id: row for row in rows}
 
 
 def _items(tx: Transaction, ids: Sequence[int]) -> Sequence[Row[Any]]:
