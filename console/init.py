@@ -62,7 +62,8 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # ae_title = "PACS"
 # host = "pacs.hospital.example"
 # port = 104
-# confirm = "answer"           # or "find": ask the archive by C-FIND whether it really has the result
+# confirm = "answer"           # or "find": ask the archive by C-FIND whether it really has the result,
+                               # or "commitment": it has to answer for it by storage commitment
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
 
 # Try it with: wetread echo archive

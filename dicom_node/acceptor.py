@@ -14,15 +14,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
@@ -213,6 +215,12 @@ class BoundedMessages(DIMSEServiceProvider):
             self.dul.event_queue.put("Evt19")
 
 
+class _Outgoing(NamedTuple):
+    """A message of ours that waits for its turn among those of the peer."""
+
+    report: N_EVENT_REPORT
+
+
 class BoundedAssociation(Association):
     """An association as acceptor, with the parts above."""
 
@@ -221,6 +229,8 @@ class BoundedAssociation(Association):
     ) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
         self._over = over
+        self.over = threading.Event()
+        self._reports: dict[int, Future[int]] = {}
         self.dul = BoundedUpperLayer(self)
         self.dimse = BoundedMessages(self, limits.instance_bytes_max)
         # The timers belong to the upper layer that has just been replaced.
@@ -233,7 +243,33 @@ class BoundedAssociation(Association):
         try:
             super().run()
         finally:
+            self.over.set()
+            for answer in list(self._reports.values()):
+                answer.cancel()
             self._over(self)
+
+    def report(self, context_id: int, report: N_EVENT_REPORT) -> "Future[int]":
+        """Send an N-EVENT-REPORT of our own accord; the status that it is answered with, cancelled where the
+        association ends before.
+
+        The thread of the association sends it, between two messages: what two threads send could mix.
+        """
+        answer: Future[int] = Future()
+        self._reports[int(report.MessageID or 0)] = answer
+        self.dimse.msg_queue.put((context_id, _Outgoing(report)))  # type: ignore[arg-type]
+        if self.over.is_set():  # Nobody is left who would send it.
+            answer.cancel()
+        return answer
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        if isinstance(msg, _Outgoing):
+            self.dimse.send_msg(msg.report, context_id)
+        elif isinstance(msg, N_EVENT_REPORT) and not msg.is_valid_request:
+            answer = self._reports.pop(int(msg.MessageIDBeingRespondedTo or 0), None)
+            if answer is not None and msg.Status is not None and answer.set_running_or_notify_cancel():
+                answer.set_result(int(msg.Status))
+        else:
+            super()._serve_request(msg, context_id)
 
 
 class BoundedHandler(RequestHandler):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 from pynetdicom.association import Association
 
+from dicom_node.contexts import commitment_context
 from dicom_node.peers import PeerSettings
 from dicom_node.senders import Senders
 from dicom_node.settings import NodeSettings
@@ -67,7 +68,10 @@ def refusal(
 
 def _unknown(calling: str, address: str, peers: Iterable[PeerSettings]) -> str:
     """Why `calling` at `address` is not one of `peers`; empty where it is."""
-    known = [peer for peer in peers if peer.receive and peer.ae_title == calling]
+    # An archive calls back to report about what it got, also where it stores nothing here.
+    known = [
+        peer for peer in peers if (peer.receive or peer.confirm == "commitment") and peer.ae_title == calling
+    ]
     if not known:
         return f"{calling} at {address} is no [[peer]] with receive = true"
     if not any(peer.calls_from(address) for peer in known):
@@ -96,6 +100,8 @@ class Doorkeeper:
         except Exception as error:  # pynetdicom would log it and accept: whatever goes wrong here refuses.
             refused = Refusal(Rejection.CONGESTION, f"unforeseen while judging: {type(error).__name__}")
         if refused is None:
+            if self._only_reports(association):
+                association.acceptor.supported_contexts = [commitment_context()]
             self._senders.opened(association)
             return
         association.acse.send_reject(*refused.rejection.parts)
@@ -129,6 +135,14 @@ class Doorkeeper:
             open_associations=self._senders.associations(),
             room=self._spool.room(),
         )
+
+    def _only_reports(self, association: Association) -> bool:
+        """Whether the caller is let in for nothing but its reports of storage commitment."""
+        asked = association.requestor.primitive
+        assert asked is not None, "it was judged by what it asked"
+        calling = str(AETitle.parse(asked.calling_ae_title or ""))
+        known = [peer for peer in self._peers if peer.ae_title == calling]
+        return self._settings.callers == "known" and not any(peer.receive for peer in known)
 
     def _remember(self, refused: Refusal, association: Association) -> None:
         try:

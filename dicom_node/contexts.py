@@ -16,6 +16,7 @@ from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.presentation import PresentationContext, build_context
 
 VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO (PS3.4 Annex A)
+COMMITMENT = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model (PS3.4 Annex J)
 
 
 class TransferSyntax(NamedTuple):
@@ -71,8 +72,17 @@ def storage_sop_classes() -> tuple[str, ...]:
     )
 
 
+def commitment_context() -> PresentationContext:
+    """Storage commitment in both roles: others ask us, and archives that we asked report to us."""
+    context = build_context(COMMITMENT, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
+    # An archive that calls us is the SCP of this service, and says so by role selection (PS3.4 §J.3.3).
+    context.scu_role = context.scp_role = True
+    return context
+
+
 def supported_contexts() -> list[PresentationContext]:
-    """The presentation contexts that our acceptor supports: verification and storage."""
+    """The presentation contexts that our acceptor supports: verification, storage and its commitment."""
     syntaxes = [syntax.uid for syntax in TRANSFER_SYNTAXES]
     verification = build_context(VERIFICATION, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
-    return [verification, *(build_context(sop_class, list(syntaxes)) for sop_class in storage_sop_classes())]
+    storage = (build_context(sop_class, list(syntaxes)) for sop_class in storage_sop_classes())
+    return [verification, *storage, commitment_context()]

@@ -12,6 +12,7 @@ from dicom_node.acceptor import BoundedHandler, BoundedServer
 from dicom_node.association import Doorkeeper
 from dicom_node.contexts import supported_contexts
 from dicom_node.group import GroupCommit
+from dicom_node.promises import Promises
 from dicom_node.receive import Receiver, on_store
 from dicom_node.senders import Senders
 from dicom_node.settings import NodeSite
@@ -28,7 +29,10 @@ class PortTaken(SiteError):
 
 
 class Node:
-    """A C-ECHO and C-STORE SCP on one port. A context manager: it serves between enter and exit."""
+    """A C-ECHO, C-STORE and storage commitment SCP on one port.
+
+    A context manager: it serves between enter and exit.
+    """
 
     def __init__(self, site: NodeSite, ledger: Ledger, spool: Spool) -> None:
         """Raise `PortTaken` where the address cannot be listened at. Nothing is accepted yet."""
@@ -37,6 +41,7 @@ class Node:
         self.group = GroupCommit(spool, ledger)
         receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
         door = Doorkeeper(site.node, site.peers, self.senders, spool, ledger)
+        self.promises = Promises(ledger, spool, site.peers, site.node)
         ae = AE(site.node.ae_title)
         ae.implementation_class_uid = str(IMPLEMENTATION_CLASS_UID)
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -51,6 +56,8 @@ class Node:
                 evt_handlers=[
                     (evt.EVT_REQUESTED, lambda event: door.requested(event.assoc)),
                     (evt.EVT_C_STORE, on_store(receiver, self.senders)),
+                    (evt.EVT_N_ACTION, self.promises.on_action),
+                    (evt.EVT_N_EVENT_REPORT, self.promises.on_report),
                 ],
                 server_class=BoundedServer,
                 request_handler=BoundedHandler,
@@ -76,6 +83,7 @@ class Node:
     def start(self) -> None:
         """Begin to serve."""
         self.group.start()
+        self.promises.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,6 +100,7 @@ class Node:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, ends - 1.0 - time.monotonic()))
+        self.promises.stop(within_s=0.5)
         self.group.stop(within_s=max(0.5, ends - time.monotonic()))
         log.info("node.stopped", aborted=len(associations))
 

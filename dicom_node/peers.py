@@ -47,8 +47,9 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     addresses: tuple[NetworkText, ...] = ()
     # Proposed in this order: nearly all take explicit VR, and all must take implicit (PS3.5 §10.1).
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-    # What proves that it has a result: its answer to C-STORE, or being found there afterwards by C-FIND.
-    confirm: Literal["answer", "find"] = "answer"
+    # What proves that it has a result: its answer to C-STORE, being found there afterwards by C-FIND, or its
+    # own word for it by storage commitment (C-FIND where no such word comes).
+    confirm: Literal["answer", "find", "commitment"] = "answer"
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
@@ -62,6 +63,14 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
         if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped:
             caller = caller.ipv4_mapped
         return any(caller in ipaddress.ip_network(network) for network in self.addresses)
+
+
+def calling_as(peers: Iterable[PeerSettings], ae_title: str, address: str) -> PeerSettings | None:
+    """The peer that calls itself `ae_title` and may call from `address`, if the site knows one."""
+    return next(
+        (peer for peer in peers if peer.ae_title == ae_title and peer.calls_from(address)),
+        None,
+    )
 
 
 def named(peers: Iterable[PeerSettings], name: str) -> PeerSettings | None:

@@ -33,6 +33,12 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     # "keep" answers Success (the bytes are safe), "refuse" answers 0xA900 so that the sender notices.
     conflict: Literal["keep", "refuse"] = "keep"
 
+    # Others may ask whether we hold what they sent (storage commitment). What we hold we keep as [retention]
+    # says and no longer: a scanner that deletes its images on our word alone has to ask an archive instead.
+    commitment: bool = True
+    # Who asked and keeps the association open this long wants the report on it; later it gets one of its own.
+    report_wait_s: float = Field(default=1.0, ge=0)
+
     max_pdu_bytes: int = Field(default=65_536, ge=4096, le=1 << 20)  # More gains little; costs a buffer each.
     maximum_associations: int = Field(default=25, ge=1)  # Each costs two threads.
     maximum_connections: int = Field(default=64, ge=1)  # TCP connections, associated or not.

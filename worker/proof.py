@@ -1,11 +1,13 @@
 """
-Does the archive really have it? Peers with confirm = "find" are asked, some time after they said yes.
+Does the archive really have it? Peers with confirm = "find" are asked, some time after they said yes; those
+with confirm = "commitment" have to answer for it (`worker/commit.py`).
 
 A result that is not found is not at once missing: an archive may index for minutes. Only after
 `proof_patience_s` is it sent again, as the same bytes.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -14,6 +16,7 @@ from ledger.delivery import DeliveryRecord
 from ledger.errors import PeerError, SiteError
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
+from worker.commit import commit
 from worker.deliver import proof_by_answer
 from worker.settings import WorkerSite
 
@@ -33,17 +36,22 @@ def prove(ledger: Ledger, site: WorkerSite, ask: Ask) -> None:
     except SiteError as away:
         log.warning("proof.failed", because=str(away))
         return
-    silent: set[str] = set()
-    for delivery in sent:
-        if delivery.peer in silent or now - (delivery.sent_at or now) < site.delivery.proof_after_s:
-            continue
+    due = [one for one in sent if now - (one.sent_at or now) >= site.delivery.proof_after_s]
+    for name in dict.fromkeys(one.peer for one in due):
+        mine = [one for one in due if one.peer == name]
+        peer = site.peer(name)
         try:
-            _prove(ledger, site, ask, delivery, now)
-        except PeerError as error:
-            silent.add(delivery.peer)
-            log.warning("proof.peer_silent", peer=delivery.peer, because=str(error))
+            if peer is not None and peer.confirm == "commitment":
+                commit(ledger, site, peer, mine, ask)
+                continue
+            for delivery in mine:
+                # Another process may have proved it, or an operator withdrawn it, in the meantime.
+                with suppress(IllegalTransition):
+                    _prove(ledger, site, ask, delivery, now)
         except IllegalTransition:
-            continue  # Another process proved it, or an operator withdrew it, in the meantime.
+            continue  # The same, between two steps of one request: the next round sees how it stands.
+        except PeerError as error:
+            log.warning("proof.peer_silent", peer=name, because=str(error))
         except SiteError as away:
             log.warning("proof.failed", because=str(away))
             return

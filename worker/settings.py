@@ -72,11 +72,15 @@ class DeliverySettings(BaseModel, frozen=True, extra="forbid"):
     longest_s: float = Field(default=300.0, gt=0)
     lease_s: float = Field(default=60.0, gt=0)  # Renewed while sending.
     heartbeat_s: float = Field(default=15.0, gt=0)
-    proof_s: float = Field(default=10.0, gt=0)  # How often peers with confirm = "find" are asked …
-    # … for what was sent longer ago than this: indexing takes time.
+    proof_s: float = Field(default=10.0, gt=0)  # How often sent results are looked after …
+    # … those that were sent longer ago than this: indexing takes time.
     proof_after_s: float = Field(default=2.0, ge=0)
     # Not found for this long after sending: it is sent again.
     proof_patience_s: float = Field(default=600.0, gt=0)
+    # Peers with confirm = "commitment": how long our association stays open for the archive's report …
+    commitment_linger_s: float = Field(default=2.0, ge=0)
+    # … and how long one may come on an association of the archive's own, before it is asked by C-FIND.
+    commitment_patience_s: float = Field(default=600.0, gt=0)
     stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants to deliveries on their way.
 
     @model_validator(mode="after")

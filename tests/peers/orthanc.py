@@ -5,9 +5,9 @@ import json
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Orthanc:
     dicom_port: int
     ae_title: str = "ORTHANC"
     process: subprocess.Popen | None = None
+    #: AE title → port on loopback of those whom it knows and calls back; its name for each is the AE title.
+    modalities: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -69,6 +71,7 @@ class Orthanc:
             "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": False,
             "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True,
             "UnknownSopClassAccepted": True, "StorageCompression": False, "TcpNoDelay": True,
+            "DicomModalities": {title: [title, "127.0.0.1", port] for title, port in self.modalities.items()},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }))  # fmt: skip
         with (self.folder / "orthanc.log").open("ab") as log:
@@ -89,11 +92,11 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """A running, empty Orthanc that listens on loopback."""
+def orthanc(folder: Path, *, modalities: Mapping[str, int] | None = None) -> Iterator[Orthanc]:
+    """A running, empty Orthanc that listens on loopback and knows `modalities`: AE title → port."""
     find("Orthanc")
     folder.mkdir(parents=True, exist_ok=True)
-    archive = Orthanc(folder, free_port(), free_port())
+    archive = Orthanc(folder, free_port(), free_port(), modalities=modalities or {})
     archive.start()
     try:
         yield archive
