@@ -17,6 +17,7 @@ from rich.text import Text
 from console.settings import Site
 from console.tables import clock_time, duration, listed, local_time, plain_table, size, state, timings
 from console.why import why
+from ledger.commitment import CommitmentRecord, reason_words
 from ledger.delivery import DeliveryRecord
 from ledger.errors import WetreadError
 from ledger.event import EventRecord
@@ -25,6 +26,7 @@ from ledger.result import ResultRecord
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 
+_NUMBERED = ("job", "delivery", "commitment")
 _PRIVATE = ("patient_id", "patient_name")
 
 
@@ -39,6 +41,7 @@ class JobStory:
     job: JobRecord
     results: tuple[ResultRecord, ...]
     deliveries: tuple[DeliveryRecord, ...]
+    commitments: tuple[CommitmentRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,12 @@ def read_story(ledger: Ledger, what: str) -> Story:
         series=tuple(ledger.series_of(study.id)),
         notes=tuple(notes),
         jobs=tuple(
-            JobStory(job, tuple(ledger.results_of(job.id)), tuple(deliveries[job.id]))
+            JobStory(
+                job,
+                tuple(ledger.results_of(job.id)),
+                tuple(deliveries[job.id]),
+                tuple(ledger.commitments_of(job.id)),
+            )
             for job in jobs
             if only in (None, job.id)
         ),
@@ -188,7 +196,11 @@ def _job(site: Site, one: JobStory, now: float) -> RenderableType:
             ("Goes to", where),
         ]
     )
-    return Group(facts, *([Text(), _results(site, one, now)] if one.results else []))
+    return Group(
+        facts,
+        *([Text(), _results(site, one, now)] if one.results else []),
+        *([Text(), _commitments(one.commitments, now)] if one.commitments else []),
+    )
 
 
 def _results(site: Site, one: JobStory, now: float) -> RenderableType:
@@ -211,10 +223,24 @@ def _delivery(delivery: DeliveryRecord | None, now: float) -> tuple[RenderableTy
     return delivery.peer, state(delivery.state), str(delivery.attempts), said
 
 
+def _commitments(commitments: Sequence[CommitmentRecord], now: float) -> RenderableType:
+    table = plain_table("Storage commitment", "To", "Opened", "State", "What the peer said")
+    for one in commitments:
+        said = [one.because]
+        said += [
+            f"{item.sop_instance}: {reason_words(item.reason)}"
+            for item in one.items
+            if item.committed is False
+        ]
+        opened = clock_time(one.opened_at, now)
+        table.add_row(str(one.transaction), one.peer, opened, state(one.state), "\n".join(said))
+    return table
+
+
 def _history(history: Sequence[EventRecord], now: float) -> RenderableType:
     table = plain_table("When", "What", "Happened", "State", "Because")
     for event in history:
-        what = f"{event.thing} {event.thing_id}" if event.thing in ("job", "delivery") else event.thing
+        what = f"{event.thing} {event.thing_id}" if event.thing in _NUMBERED else event.thing
         after = (
             Text.assemble(f"{event.before} → " if event.before else "", state(event.after))
             if event.after

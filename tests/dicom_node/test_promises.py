@@ -277,12 +277,11 @@ def test_an_archive_that_only_reports_can_store_nothing(
     assert "does not accept CT Image Storage" in answer.because
     assert ask(node, [reference(ABSENT)], linger_s=0)[1] == [0]
 
+    context = ProposedContext(PUSH_MODEL, (Uid(IMPLICIT),))
+    there, other = peer(node.port, ae_title="WETREAD"), AETitle("OTHER")
+    stranger = associate(there, calling=other, contexts=[context], deadline=Deadline(10))
     with pytest.raises(AssociationRejected):
-        other = AETitle("OTHER")
-        context = ProposedContext(PUSH_MODEL, (Uid(IMPLICIT),))
-        there = peer(node.port, ae_title="WETREAD")
-        with associate(there, calling=other, contexts=[context], deadline=Deadline(10)):
-            pass
+        stranger.__enter__()
 
 
 @pytest.mark.peer
