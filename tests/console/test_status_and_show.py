@@ -3,6 +3,7 @@
 import json
 
 from ledger.delivery import DeliveryEvent
+from ledger.identifiers import AETitle
 from ledger.job import JobState
 from ledger.study import RoutingNote
 from tests.console.conftest import FilledSite, Wetread
@@ -158,3 +159,21 @@ def test_quarantine_is_listed(wetread: Wetread, site: FilledSite) -> None:
     status = wetread("status")
     assert status.returncode == 0  # To be looked at, but nothing stands still.
     assert "1 received files lie in quarantine" in status.stdout
+
+
+def test_what_an_archive_answers_for_is_shown(wetread: Wetread, site: FilledSite) -> None:
+    job = queued_job(site.ledger)
+    deliveries = sorted(finish(site.ledger, claim(site.ledger, job)))
+    for delivery in deliveries:
+        send(site.ledger, delivery)
+    asked = site.ledger.open_commitment(job, "PACS", deliveries, calling=AETitle("WETREAD"))
+    assert asked is not None
+    kept, lost = (item.sop_instance for item in asked.items)
+    site.ledger.report_commitment(asked.transaction, peer="PACS", committed=[kept], failed={lost: 0x0112})
+
+    shown = wetread("show", job).stdout
+
+    assert f"storage commitment {asked.transaction} succeeded for 1 of 2" in shown
+    assert f"{lost}: 0x0112: no such object instance" in shown
+    values = json.loads(wetread("show", job, "--json").stdout)
+    assert values["jobs"][0]["commitments"][0]["state"] == "reported"
