@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def _private_file(path: Path) -> None:
     """Make the file and its folder for our eyes only. What exists already is left as its owner made it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite gives -wal and -shm the permissions of the main file.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # Never open what exists: closing it again would drop every POSIX lock that SQLite holds on it in this
+    # process, and another process could then take the log away under an open ledger.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _switch_to_wal(path: Path) -> None:

@@ -177,3 +177,24 @@ def test_only_the_store_speaks_sql() -> None:
         assert not re.search(
             r"^\s*(import|from) (sqlalchemy|alembic|sqlite3)", path.read_text(), re.MULTILINE
         ), inside
+
+
+def _receive_and_leave(url: str) -> None:
+    with Ledger.open(LedgerSettings(url=url)) as ledger:
+        receive(ledger, "1.2.3")
+
+
+def test_a_ledger_that_is_open_twice_in_a_process_still_sees_what_others_write(tmp_path: Path) -> None:
+    settings = LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite")
+    with Ledger.open(settings) as first, Ledger.open(settings) as second:
+        assert first.studies() == second.studies() == []
+        other = multiprocessing.get_context("spawn").Process(target=_receive_and_leave, args=(settings.url,))
+        other.start()
+        other.join(30)
+        assert other.exitcode == 0
+        assert len(first.studies()) == len(second.studies()) == 1
+        receive(first, "1.2.4")
+        receive(second, "1.2.5")
+        assert len(first.studies()) == len(second.studies()) == 3
+    with Ledger.open(settings) as again:
+        assert len(again.studies()) == 3
