@@ -23,8 +23,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
+import ledger.commitment
 import ledger.delivery
 import ledger.job
+import ledger.promise
 import ledger.study
 from console.cli import app
 from console.settings import Site
@@ -39,6 +41,14 @@ MACHINES = (
     ("Study", ledger.study, "StudyState", "StudyEvent", ledger.study.StudyState.OPEN),
     ("Job", ledger.job, "JobState", "JobEvent", ledger.job.JobState.QUEUED),
     ("Delivery", ledger.delivery, "DeliveryState", "DeliveryEvent", ledger.delivery.DeliveryState.WAITING),
+    (
+        "Commitment",
+        ledger.commitment,
+        "CommitmentState",
+        "CommitmentEvent",
+        ledger.commitment.CommitmentState.OPENED,
+    ),
+    ("Promise", ledger.promise, "PromiseState", "PromiseEvent", ledger.promise.PromiseState.ASKED),
 )
 
 WHAT_TO_DO = {
