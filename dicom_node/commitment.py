@@ -9,7 +9,10 @@ What is said of a report is decided by whoever asked: it is answered with Succes
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+import structlog
 
 from dicom_node.commitment_messages import (
     PUSH_MODEL,
@@ -27,6 +30,10 @@ from dicom_node.send import response_status
 from dicom_node.upper_layer import ContextResult, PeerConfused, ProposedContext, command_set, number
 from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid
+from ledger.store.ledger import Ledger
+from ledger.transition import IllegalTransition
+
+log = structlog.get_logger()
 
 _SUCCESS = 0x0000
 _DUPLICATE_TRANSACTION = 0x0131  # It has this request already: its answer to it was lost on the way.
@@ -120,6 +127,18 @@ def send_report(peer: PeerSettings, report: Report, *, calling: AETitle, deadlin
         if status != _SUCCESS:
             words = f" ({comment})" if comment else ""
             raise ReportRefused(f"it answered our report with status 0x{status:04X}{words}")
+
+
+def record_report(ledger: Ledger, peer: PeerSettings, report: Report) -> None:
+    """Write down what `peer` reports of what we asked. Raises `NotInLedger`, `SiteError`."""
+    with suppress(IllegalTransition):  # It had refused the request: its report is about nothing.
+        recorded = ledger.report_commitment(
+            report.transaction,
+            peer=peer.name,
+            committed=[one.sop_instance for one in report.committed],
+            failed={one.sop_instance: reason for one, reason in report.failed.items()},
+        )
+        log.info("commitment.reported", peer=peer.name, job=recorded.job_id, because=recorded.because)
 
 
 def report_command(report: Report, *, message_id: int) -> dict[int, Uid | int | str]:

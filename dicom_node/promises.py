@@ -20,7 +20,7 @@ from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.events import Event
 
 from dicom_node.acceptor import BoundedAssociation
-from dicom_node.commitment import send_report
+from dicom_node.commitment import record_report, send_report
 from dicom_node.commitment_messages import (
     INFORMATION_BYTES_MAX,
     PUSH_MODEL,
@@ -40,7 +40,6 @@ from ledger.identifiers import AETitle
 from ledger.promise import HeldInstance, PromiseId, PromiseRecord, Reference
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
-from ledger.transition import IllegalTransition
 
 log = structlog.get_logger()
 
@@ -279,18 +278,6 @@ class Promises:
             return association.report(context_id, said).result(_ANSWER_S) == _SUCCESS
         except (NoAnswer, CancelledError):
             return False
-
-
-def record_report(ledger: Ledger, peer: PeerSettings, report: Report) -> None:
-    """Write down what `peer` reports of what we asked. Raises `NotInLedger`, `SiteError`."""
-    with suppress(IllegalTransition):  # It had refused the request: its report is about nothing.
-        recorded = ledger.report_commitment(
-            report.transaction,
-            peer=peer.name,
-            committed=[one.sop_instance for one in report.committed],
-            failed={one.sop_instance: reason for one, reason in report.failed.items()},
-        )
-        log.info("commitment.reported", peer=peer.name, job=recorded.job_id, because=recorded.because)
 
 
 def _transfer_syntax(association: BoundedAssociation, context_id: int) -> str:

@@ -13,10 +13,9 @@ from enum import StrEnum
 
 import structlog
 
-from dicom_node.commitment import CommitmentRefused, Told, ask_for_commitment
+from dicom_node.commitment import CommitmentRefused, Told, ask_for_commitment, record_report
 from dicom_node.commitment_messages import Report, Request
 from dicom_node.peers import PeerSettings
-from dicom_node.promises import record_report
 from dicom_node.query import QueryRefused
 from ledger.commitment import CommitmentId, CommitmentRecord, CommitmentState, reason_words
 from ledger.delivery import DeliveryRecord, DeliveryState

@@ -35,8 +35,13 @@ def test_video_deflate_and_big_endian_stay_outside() -> None:
 
 
 def test_every_class_is_served_by_the_storage_service_in_every_transfer_syntax() -> None:
-    contexts = supported_contexts()
-    assert len(contexts) == 1 + len(storage_sop_classes())
-    for context in contexts[1:]:
+    _, *storage, commitment = supported_contexts()
+    assert len(storage) == len(storage_sop_classes())
+    assert (str(commitment.abstract_syntax), commitment.scu_role, commitment.scp_role) == (
+        COMMITMENT,
+        True,
+        True,
+    )
+    for context in storage:
         assert uid_to_service_class(context.abstract_syntax) is StorageServiceClass
         assert len(context.transfer_syntax) == len(TRANSFER_SYNTAXES)

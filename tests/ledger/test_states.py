@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import delivery, job, study
+from ledger import commitment, delivery, job, promise, study
 from ledger.transition import IllegalTransition, advance, mermaid, states_before
 
 MACHINES = [
@@ -18,6 +18,20 @@ MACHINES = [
         delivery.DeliveryEvent,
         delivery.DeliveryState.WAITING,
         id="delivery",
+    ),
+    pytest.param(
+        commitment.TRANSITIONS,
+        commitment.CommitmentState,
+        commitment.CommitmentEvent,
+        commitment.CommitmentState.OPENED,
+        id="commitment",
+    ),
+    pytest.param(
+        promise.TRANSITIONS,
+        promise.PromiseState,
+        promise.PromiseEvent,
+        promise.PromiseState.ASKED,
+        id="promise",
     ),
 ]
 
