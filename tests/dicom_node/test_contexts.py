@@ -1,7 +1,13 @@
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
-from dicom_node.contexts import TRANSFER_SYNTAXES, storage_sop_classes, supported_contexts, transfer_syntax
+from dicom_node.contexts import (
+    COMMITMENT,
+    TRANSFER_SYNTAXES,
+    storage_sop_classes,
+    supported_contexts,
+    transfer_syntax,
+)
 
 DEFLATED, BIG_ENDIAN, MPEG2 = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.4.100"
 
