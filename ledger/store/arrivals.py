@@ -8,42 +8,85 @@ Rule 3: history has no row for every slice, only one for every change of the stu
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Row, Table, insert, or_, select, update
+from sqlalchemy import Row, Table, bindparam, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.identifiers import StudyId
 from ledger.schema import instance, series, study
+from ledger.store.arrivals_known import record_known
 from ledger.store.database import Collided, Database, Transaction
 from ledger.store.headers import instance_values, series_values, study_values
 from ledger.store.history import note
-from ledger.store.moves import STUDY, locked, move
+from ledger.store.moves import STUDY, move
 from ledger.study import Arrival, ArrivalKind, Receipt, StudyEvent, StudyState
 
 _CHUNK = 500  # A statement takes only so many parameters.
 _TRIES = 5
 
+# The busiest transaction of all. SQLAlchemy needs longer to put a statement together than the database to
+# execute it, so these are put together once.
+_HELD = select(instance.c.sop_instance, instance.c.digest, instance.c.study_id).where(
+    instance.c.sop_instance.in_(bindparam("uids", expanding=True))
+)
+_STUDIES = (
+    select(study)
+    .where(
+        or_(
+            study.c.uid.in_(bindparam("uids", expanding=True)),
+            study.c.id.in_(bindparam("ids", expanding=True)),
+        )
+    )
+    .order_by(study.c.id)
+    .with_for_update()
+)
+_SERIES = select(series.c.id, series.c.study_id, series.c.uid, series.c.instances).where(
+    series.c.study_id.in_(bindparam("studies", expanding=True)),
+    series.c.uid.in_(bindparam("uids", expanding=True)),
+)
+_INSERT_INSTANCE = insert(instance)
+_COUNT_IN_SERIES = (
+    update(series)
+    .where(series.c.id == bindparam("of_id"))
+    .values(instances=series.c.instances + bindparam("more"))
+)
+_GROW = (
+    update(study)
+    .where(study.c.id == bindparam("of_id"))
+    .values(
+        {name: bindparam(f"new_{name}") for name in ("instances", "series", "last_arrival_at", "calling")}
+    )
+)
+
 
 class Arrivals(Database):
     """What the node's group commit calls."""
 
-    def record_arrivals(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+    def record_arrivals(
+        self, arrivals: Sequence[Arrival], *, before_commit: Callable[[], None] = lambda: None
+    ) -> list[Receipt]:
         """Record a batch durably; one receipt for each arrival, in their order.
 
-        The caller may answer Success once it has the receipts. After CONFLICT it has to set the file aside
-        and call `record_quarantine`.
+        `before_commit` is called when all is said and nothing is durable: where it raises, nothing has
+        happened. It may be called more than once. The caller may answer Success once it has the receipts.
+        After CONFLICT it has to set the file aside and call `record_quarantine`.
         """
         if not arrivals:
             return []
         for _ in range(_TRIES - 1):
             # Another node may record one of these instances between our look and our insert: look again.
-            with suppress(Collided), self.write() as tx:
-                return _record(tx, arrivals)
+            with suppress(Collided):
+                return self._record_once(arrivals, before_commit)
+        return self._record_once(arrivals, before_commit)
+
+    def _record_once(self, arrivals: Sequence[Arrival], before_commit: Callable[[], None]) -> list[Receipt]:
         with self.write() as tx:
-            return _record(tx, arrivals)
+            receipts = record_known(tx, arrivals) or _record(tx, arrivals)
+            before_commit()
+        return receipts
 
 
 def _record(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
@@ -73,7 +116,8 @@ def _record(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     late &= {owner for owner, kind in zip(owners, kinds, strict=True) if kind is ArrivalKind.NEW}
     _note_repetitions(tx, arrivals, kinds, owners, kept)
     # Whoever sends again, or sends something else, is still sending: an open study waits for the end of it.
-    silent = {id for id, row in by_id.items() if row.state == StudyState.OPEN and id in owners}
+    grown = {by_uid[arrival.study.value].id for arrival in fresh.values()}
+    silent = {id for id, row in by_id.items() if row.state == StudyState.OPEN and id in owners} - grown
     if silent:
         tx.connection.execute(update(study).where(study.c.id.in_(silent)).values(last_arrival_at=tx.now))
     return [
@@ -87,9 +131,8 @@ def _held(tx: Transaction, uids: Collection[str]) -> dict[str, Row[Any]]:
     ordered = sorted(uids)
     held: dict[str, Row[Any]] = {}
     for start in range(0, len(ordered), _CHUNK):
-        query = select(instance.c.sop_instance, instance.c.digest, instance.c.study_id)
-        query = query.where(instance.c.sop_instance.in_(ordered[start : start + _CHUNK]))
-        held |= {row.sop_instance: row for row in tx.connection.execute(query)}
+        found = tx.connection.execute(_HELD, {"uids": ordered[start : start + _CHUNK]})
+        held |= {row.sop_instance: row for row in found}
     return held
 
 
@@ -104,13 +147,13 @@ def _studies(tx: Transaction, fresh: Collection[Arrival], touched: Collection[in
     first: dict[str, Arrival] = {}
     for arrival in fresh:
         first.setdefault(arrival.study.value, arrival)
-    mine = or_(study.c.uid.in_(first), study.c.id.in_(touched))
-    found = locked(tx, STUDY, mine)
+    mine = {"uids": list(first), "ids": list(touched)}
+    found = list(tx.connection.execute(_STUDIES, mine))
     missing = sorted(set(first) - {row.uid for row in found})
     if not missing:
         return found
     _insert_missing(tx, study, [study_values(first[uid], tx.now) for uid in missing])
-    found = locked(tx, STUDY, mine)
+    found = list(tx.connection.execute(_STUDIES, mine))
     for row in found:
         if row.uid in missing and row.instances == 0:
             note(
@@ -134,24 +177,22 @@ def _insert_instances(tx: Transaction, fresh: Sequence[Arrival], studies: Mappin
         of_series.setdefault((study_id, arrival.series.value), []).append(arrival)
         of_study.setdefault(study_id, []).append(arrival)
 
-    mine = select(series.c.id, series.c.study_id, series.c.uid, series.c.instances)
-    mine = mine.where(series.c.study_id.in_(of_study), series.c.uid.in_({uid for _, uid in of_series}))
-    found = {(row.study_id, row.uid): row for row in tx.connection.execute(mine)}
+    mine = {"studies": list(of_study), "uids": list({uid for _, uid in of_series})}
+    found = {(row.study_id, row.uid): row for row in tx.connection.execute(_SERIES, mine)}
     missing = [key for key in of_series if key not in found]
     if missing:
         _insert_missing(tx, series, [series_values(of_series[key][0], key[0]) for key in missing])
-        found = {(row.study_id, row.uid): row for row in tx.connection.execute(mine)}
+        found = {(row.study_id, row.uid): row for row in tx.connection.execute(_SERIES, mine)}
 
     rows = [
         instance_values(arrival, study_id=key[0], series_id=found[key].id, now=tx.now)
         for key, members in of_series.items()
         for arrival in members
     ]
-    tx.connection.execute(insert(instance), rows)
+    tx.connection.execute(_INSERT_INSTANCE, rows)
 
-    for key, members in of_series.items():
-        counted = update(series).where(series.c.id == found[key].id)
-        tx.connection.execute(counted.values(instances=series.c.instances + len(members)))
+    counted = [{"of_id": found[key].id, "more": len(members)} for key, members in of_series.items()]
+    tx.connection.execute(_COUNT_IN_SERIES, counted)
     for row in studies.values():
         if row.id in of_study:
             began = sum(1 for key in of_series if key[0] == row.id and found[key].instances == 0)
@@ -170,7 +211,8 @@ def _grow(tx: Transaction, row: Row[Any], members: Sequence[Arrival], series_beg
         "calling": last.calling.value,
     }
     if row.state == StudyState.OPEN:
-        tx.connection.execute(update(study).where(study.c.id == row.id).values(**values))
+        named = {f"new_{name}": value for name, value in values.items()}
+        tx.connection.execute(_GROW, {"of_id": row.id, **named})
         return
     move(
         tx,

@@ -28,6 +28,8 @@ def _sqlite(url: URL) -> Engine:
         url.set(database=str(path)),
         # Values of a failed statement would otherwise be part of the error's text, and some are a patient's.
         hide_parameters=True,
+        # Always the connection that was used last: what it has read of the file is still true.
+        pool_use_lifo=True,
         pool_size=8,
         max_overflow=24,
     )
