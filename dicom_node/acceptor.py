@@ -19,6 +19,7 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+import structlog
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
@@ -30,23 +31,40 @@ from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_node.fragments import Piece
 from dicom_node.settings import NodeSettings
+from dicom_node.stream import Stream, Taken
+from dicom_node.upper_layer import PeerConfused
 
 _ASSOCIATE_BYTES_MAXIMUM = (
     256 << 10
 )  # An A-ASSOCIATE-RQ with 128 contexts of 14 transfer syntaxes has 60 KiB.
 _COMMAND_BYTES_MAXIMUM = 64 << 10
+# A data set of any message but C-STORE is held in memory: a commitment request for 100 000 instances.
+_IDENTIFIER_BYTES_MAXIMUM = 32 << 20
 _PDU_ALLOWANCE = 12  # Some senders count the PDU header into the maximum length.
 # One request at a time was negotiated (PS3.7 §D.3.3.3); the rest is room for our own wake-up calls.
 _OUTSTANDING_MAXIMUM = 8
+# What a peer may still send after it was told that the association is aborted.
+_DRAIN_BYTES, _DRAIN_BYTES_MAXIMUM = 256 << 10, 16 << 20
 _WAKE_S = 0.25  # How late a timer may be noticed.
+log = structlog.get_logger()
+
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+
+#: Makes the stream of an established association; its second argument gives pieces to pynetdicom.
+OpenStream = Callable[[Association, Callable[[Piece], bool]], Stream]
 
 
 class BoundedSocket(AssociationSocket):
     """Reads a PDU within a time and a length, or closes."""
 
     limits: NodeSettings
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.left = bytearray()  #: read by `Stream`, and not for it
+        self._drained = 0
 
     @property
     def ready(self) -> bool:
@@ -57,6 +75,8 @@ class BoundedSocket(AssociationSocket):
         """Whether there is something to read within `timeout_s`; False as soon as `wake` is readable."""
         if self.socket is None or not self._is_connected:
             return False
+        if self.left:
+            return True
         try:
             poll = select.poll()
             poll.register(self.socket, select.POLLIN)
@@ -80,7 +100,9 @@ class BoundedSocket(AssociationSocket):
             self._shutdown_socket()
             raise OSError(f"a PDU says that it has {nr_bytes} bytes; at most {limit} are taken")
         received = bytearray(nr_bytes)
-        count, ends = 0, time.monotonic() + self.limits.pdu_s
+        count, ends = min(nr_bytes, len(self.left)), time.monotonic() + self.limits.pdu_s
+        received[:count] = self.left[:count]
+        del self.left[:count]
         try:
             with memoryview(received) as view:
                 while count < nr_bytes:
@@ -101,12 +123,25 @@ class BoundedSocket(AssociationSocket):
             self.socket.settimeout(self.limits.pdu_silence_s)
             super().send(bytestream)
 
+    def drain(self) -> bool:
+        """Read and forget what still comes; whether there was something. Raises `OSError` at its end."""
+        peer = self.socket
+        if peer is None or self._drained > _DRAIN_BYTES_MAXIMUM:
+            raise OSError("nothing more is taken")
+        self.left.clear()
+        peer.settimeout(0.0)
+        size = len(peer.recv(_DRAIN_BYTES))
+        self._drained += size
+        return size > 0
+
 
 class BoundedUpperLayer(DULServiceProvider):
     """Sleeps until there is something to do."""
 
-    def __init__(self, assoc: Association) -> None:
+    def __init__(self, assoc: Association, open_stream: "OpenStream") -> None:
         super().__init__(assoc)
+        self._open_stream = open_stream
+        self._stream: Stream | None = None
         self.daemon = True  # A peer must not keep the process alive.
         self._run_loop_delay = 0
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -125,6 +160,7 @@ class BoundedUpperLayer(DULServiceProvider):
             if self.socket is not None:
                 self.socket.close()
         finally:
+            self._drop()
             # Whoever still waits for a request gets None instead of waiting for the end of ARTIM.
             self.to_user_queue.put(None)  # type: ignore[arg-type]  # pynetdicom hands it on as it is
             with self._wake_lock:
@@ -153,21 +189,81 @@ class BoundedUpperLayer(DULServiceProvider):
         self.join(2 * _WAKE_S)
         return not self.is_alive()
 
+    def idle_timer_expired(self) -> bool:
+        # While the peer waits for an answer of ours, it is not the one that is idle.
+        answering = self._stream is not None and self._stream.answering
+        return not answering and super().idle_timer_expired()
+
     def _is_transport_event(self) -> bool:
-        # Sta13: the connection is about to be closed, which the original does without waiting.
-        connection = self.socket
-        if not isinstance(connection, BoundedSocket) or self.state_machine.current_state == "Sta13":
+        connection, state = self.socket, self.state_machine.current_state
+        if not isinstance(connection, BoundedSocket):
             return super()._is_transport_event()
+        if state == "Sta13":  # The connection is about to be closed.
+            return self._drain(connection)
         if not self.event_queue.empty():
             return False
-        if connection.socket is None or self.state_machine.current_state == "Sta1":
+        if connection.socket is None or state == "Sta1":
             self._sleep()  # The connection is gone.
+        elif state == "Sta6":
+            if self._take(connection):
+                return True
         elif connection.wait(_WAKE_S, self._wake):
             self._read_pdu_data()
             return True
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
         return False
+
+    def _take(self, connection: "BoundedSocket") -> bool:
+        """Read what an established association sends; whether there was something."""
+        if self._stream is None:
+            self._stream = self._open_stream(self.assoc, self._forward)
+        something = False
+        try:
+            # Every turn of the loop that calls us costs a sleep, so we stay here as long as there is no other
+            # business.
+            while self.event_queue.empty() and self.to_provider_queue.empty() and not self._kill_thread:
+                assert connection.socket is not None
+                match self._stream.take(connection.socket, connection.left):
+                    case Taken.SOME:
+                        self._idle_timer.restart()
+                        something = True
+                    case Taken.NOTHING:
+                        if not connection.wait(_WAKE_S, self._wake):
+                            break
+                    case Taken.OTHER:
+                        self._drop()  # Whatever it is, it does not belong into an instance.
+                        self._read_pdu_data()
+                        return True
+                    case Taken.CLOSED:
+                        self._drop()
+                        self.event_queue.put("Evt17")
+        except PeerConfused as error:
+            self._drop()
+            log.warning("association.aborting", because=str(error), calling=self.assoc.requestor.ae_title)
+            self.event_queue.put("Evt19")  # treated as an invalid PDU: A-ABORT (PS3.8 §9.2)
+        return something
+
+    def _forward(self, piece: Piece) -> bool:
+        """Give a piece of a message to pynetdicom; whether the association goes on."""
+        primitive = P_DATA()
+        value: Any = [piece.context_id, bytes([piece.is_command | piece.ends << 1]) + bytes(piece.data)]
+        primitive.presentation_data_value_list = [value]  # a list: a tuple, as its type says, is refused
+        self.assoc.dimse.receive_primitive(primitive)
+        return self.event_queue.empty()
+
+    def _drain(self, connection: "BoundedSocket") -> bool:
+        try:
+            if connection.drain():
+                return True
+        except OSError:
+            pass
+        connection.close()
+        return True
+
+    def _drop(self) -> None:
+        if self._stream is not None:
+            self._stream.drop()
 
     def _sleep(self) -> None:
         poll = select.poll()
@@ -190,10 +286,6 @@ class _Telling(queue.Queue):  # type: ignore[type-arg]
 class BoundedMessages(DIMSEServiceProvider):
     """Takes one message after another, each of a bounded size."""
 
-    def __init__(self, assoc: Association, instance_bytes_max: int) -> None:
-        super().__init__(assoc)
-        self._instance_bytes_max = instance_bytes_max
-
     def get_msg(self, block: bool = False) -> Any:
         """The next message, or (None, None) once there is something else to look at."""
         try:
@@ -209,7 +301,7 @@ class BoundedMessages(DIMSEServiceProvider):
         message = self.message
         if message is not None and (
             message.encoded_command_set.tell() > _COMMAND_BYTES_MAXIMUM
-            or (message.data_set is not None and message.data_set.tell() > self._instance_bytes_max)
+            or (message.data_set is not None and message.data_set.tell() > _IDENTIFIER_BYTES_MAXIMUM)
         ):
             self.message = None
             self.dul.event_queue.put("Evt19")
@@ -225,14 +317,18 @@ class BoundedAssociation(Association):
     """An association as acceptor, with the parts above."""
 
     def __init__(
-        self, ae: ApplicationEntity, limits: NodeSettings, over: Callable[[Association], None]
+        self,
+        ae: ApplicationEntity,
+        limits: NodeSettings,
+        over: Callable[[Association], None],
+        open_stream: OpenStream,
     ) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
         self._over = over
         self.over = threading.Event()
         self._reports: dict[int, Future[int]] = {}
-        self.dul = BoundedUpperLayer(self)
-        self.dimse = BoundedMessages(self, limits.instance_bytes_max)
+        self.dul = BoundedUpperLayer(self, open_stream)
+        self.dimse = BoundedMessages(self)
         # The timers belong to the upper layer that has just been replaced.
         self.acse_timeout = limits.artim_s
         self.network_timeout = limits.idle_s
@@ -279,7 +375,7 @@ class BoundedHandler(RequestHandler):
 
     def _create_association(self) -> Association:
         server = self.server
-        association = BoundedAssociation(self.ae, server.limits, server.association_over)
+        association = BoundedAssociation(self.ae, server.limits, server.association_over, server.open_stream)
         association._server = server
         association.name = f"AcceptorThread-{self.client_address[0]}"  # pynetdicom finds them by the word
         connection = BoundedSocket(association, client_socket=self.request)
@@ -312,6 +408,7 @@ class BoundedServer(ThreadedAssociationServer):
     request_queue_size = 128
     limits = NodeSettings()
     on_over: Callable[[Association], None] = staticmethod(lambda association: None)
+    open_stream: OpenStream
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._counting = threading.Lock()

@@ -56,6 +56,10 @@ class HeaderUnreadable(StudyError):
     """The data set cannot be read as DICOM. The message says where and why, and quotes no value."""
 
 
+class MoreNeeded(Exception):
+    """The beginning of the data set was not enough: more of it has to be looked at."""
+
+
 class _Element(NamedTuple):
     tag: int
     vr: bytes  #: b"" where implicit VR does not say
@@ -63,20 +67,30 @@ class _Element(NamedTuple):
     length: int  #: may be _UNDEFINED
 
 
-def read_headers(data: bytes | memoryview, syntax: Uid) -> Headers:
+def read_headers(data: bytes | bytearray | memoryview, syntax: Uid, *, whole: int | None = None) -> Headers:
     """The top-level attributes of the data set `data` that have a keyword and at most 1 KiB of value.
 
-    Raises `HeaderUnreadable`, and nothing else, for whatever cannot be read; `data` is never copied.
+    Where `data` is only the beginning of a data set, `whole` is the length of all of it. Raises
+    `HeaderUnreadable`, and nothing else, for whatever cannot be read, and `MoreNeeded` where the pixel data
+    do not begin within that beginning; `data` is never copied.
     """
     known = transfer_syntax(str(syntax))
     if known is None:
         raise HeaderUnreadable(f"transfer syntax {syntax} is not one that this node reads")
-    walker = _Walker(memoryview(data).cast("B"), implicit_vr=known.implicit_vr)
+    with memoryview(data) as view, view.cast("B") as octets:
+        return _kept(
+            _Walker(octets, implicit_vr=known.implicit_vr, whole=len(octets) if whole is None else whole)
+        )
+
+
+def _kept(walker: "_Walker") -> Headers:
     kept: dict[str, tuple[bytes, bytes]] = {}
     charset = b""
     for element in walker.top_level():
         if element.length == _UNDEFINED or not 0 < element.length <= _VALUE_KEPT_MAXIMUM:
             continue
+        if element.start + element.length > len(walker.data):
+            raise MoreNeeded("the beginning of the data set ends before its pixel data")
         value = bytes(walker.data[element.start : element.start + element.length])
         if element.tag == _SPECIFIC_CHARACTER_SET:
             charset = value
@@ -95,15 +109,16 @@ def read_headers(data: bytes | memoryview, syntax: Uid) -> Headers:
 class _Walker:
     """Goes from element to element and never beyond the end."""
 
-    def __init__(self, data: memoryview, *, implicit_vr: bool) -> None:
+    def __init__(self, data: memoryview, *, implicit_vr: bool, whole: int) -> None:
         self.data = data
+        self._whole = whole  # bytes of the data set, of which `data` may be the beginning
         self._implicit_vr = implicit_vr
         self._elements = 0
         self._items = 0
 
     def top_level(self) -> Iterator[_Element]:
         """The elements before the pixel data, in the order of the bytes."""
-        position, end = 0, len(self.data)
+        position, end = 0, self._whole
         while position < end:
             element = self._element(position, end, implicit_vr=self._implicit_vr)
             if element.tag >= _FIRST_PIXELS:
@@ -121,6 +136,8 @@ class _Walker:
             raise HeaderUnreadable(f"more than {_ELEMENTS_MAXIMUM} elements")
         if position + 8 > end:
             raise HeaderUnreadable(f"the data set ends inside the element at byte {position}")
+        if position + 12 > len(self.data) < end:
+            raise MoreNeeded("the beginning of the data set ends before its pixel data")
         group, number = _TAG.unpack_from(self.data, position)
         tag = group << 16 | number
         vr, start = b"", position + 8
@@ -144,7 +161,7 @@ class _Walker:
         """Where the bytes after a sequence of undefined length begin. The stack is our own: no recursion."""
         if sequence.vr not in (b"", b"SQ", b"UN", b"OB", b"OW"):
             raise HeaderUnreadable(f"element {_name(sequence.tag)} may not have undefined length")
-        end = len(self.data)
+        end = self._whole
         # Per level: are we among items (True) or among the elements of an item, and is the VR implicit there?
         # A UN of undefined length holds implicit VR, whatever is around it (PS3.5 §6.2.2 note 2).
         levels = [(True, self._implicit_vr or sequence.vr == b"UN")]

@@ -13,10 +13,11 @@ from dicom_node.association import Doorkeeper
 from dicom_node.contexts import supported_contexts
 from dicom_node.group import GroupCommit
 from dicom_node.promises import Promises
-from dicom_node.receive import Receiver, on_store
+from dicom_node.receive import Receiver
 from dicom_node.senders import Senders
 from dicom_node.settings import NodeSite
 from dicom_node.spool import Spool
+from dicom_node.stream import opener
 from ledger.errors import SiteError
 from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ledger.store.ledger import Ledger
@@ -55,7 +56,6 @@ class Node:
                 (site.node.host, site.node.port),
                 evt_handlers=[
                     (evt.EVT_REQUESTED, lambda event: door.requested(event.assoc)),
-                    (evt.EVT_C_STORE, on_store(receiver, self.senders)),
                     (evt.EVT_N_ACTION, self.promises.on_action),
                     (evt.EVT_N_EVENT_REPORT, self.promises.on_report),
                 ],
@@ -69,6 +69,7 @@ class Node:
         assert isinstance(server, BoundedServer)
         server.limits = site.node
         server.on_over = door.over
+        server.open_stream = opener(receiver, self.senders, site.node)
         ae._servers.append(server)
         self._ae, self._server = ae, server
         self._thread = threading.Thread(

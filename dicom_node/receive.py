@@ -1,27 +1,24 @@
 """One C-STORE: spool the bytes, record the arrival, and only then say yes.
 
 `Success` says that the instance is stored (PS3.4 §B.2.3), and many a scanner deletes its own copy on the
-strength of it. The order of the steps in `receive` *is* that promise, so they stay in one function, in this
+strength of it. The order of the steps in `_promise` *is* that promise, so they stay in one function, in this
 order, on one screen. Any step that fails ends it with another answer.
 
 Bytes are kept as they were sent: decoding and encoding again would be a second opinion about data that we
-were only asked to keep. `event.dataset` is never touched.
+were only asked to keep. They go to the disk as they come in, so that an instance may be larger than memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 
 import structlog
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.events import Event
 
 from dicom_node.group import GroupCommit
-from dicom_node.headers import Headers, HeaderUnreadable, read_headers
+from dicom_node.headers import Headers, HeaderUnreadable, MoreNeeded, read_headers
 from dicom_node.part10 import FileMeta
-from dicom_node.senders import Senders
 from dicom_node.settings import NodeSettings
-from dicom_node.spool import Room, Spool
+from dicom_node.spool import Part, Room, Spool, SpoolFull, Staged
 from dicom_node.status import StoreStatus
 from ledger.errors import SiteError, StudyError
 from ledger.identifiers import AETitle, StudyId, Uid
@@ -29,6 +26,8 @@ from ledger.store.ledger import Ledger
 from ledger.study import Arrival, ArrivalKind
 
 log = structlog.get_logger()
+
+_HEAD_BYTES = 64 << 10  # The headers of a plain CT or MR slice have 3 to 20 KiB.
 
 
 class DoesNotMatch(StudyError):
@@ -41,13 +40,12 @@ class CannotFile(StudyError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One instance as a peer offers it: what the command says, and the data set as sent."""
+    """One instance as a peer offers it: what the command says, before any of the data set has come."""
 
     sop_class: str
     sop_instance: str
     abstract_syntax: str  #: of the presentation context that it came in
     transfer_syntax: Uid
-    data_set: memoryview
     calling: AETitle
     called: AETitle
     address: str
@@ -62,75 +60,154 @@ class Receiver:
     group: GroupCommit
     settings: NodeSettings
 
-    def receive(self, offer: Offer) -> tuple[StoreStatus, StudyId | None]:
-        """The answer to `offer`, and the study that the instance now belongs to."""
-        try:
-            if self.spool.room() is Room.HARD:
-                return self._postpone(offer, "the spool is full up to its mark")
-            meta = _identify(offer)
-            try:
-                study, series, headers = _file_under(offer, meta)
-            except (HeaderUnreadable, CannotFile) as error:
-                return self._set_aside(offer, meta, str(error))
-            with self.spool.taking():
-                # ── The promise: file synced under its name, folder synced, row committed, and then Success.
-                staged = self.spool.stage(meta.encode(), offer.data_set)
-                receipt = self.group.record(
-                    Arrival(
-                        sop_instance=meta.sop_instance,
-                        sop_class=meta.sop_class,
-                        transfer_syntax=meta.transfer_syntax,
-                        study=study,
-                        series=series,
-                        digest=staged.digest,
-                        size=staged.size,
-                        path=staged.path,
-                        calling=offer.calling,
-                        called=offer.called,
-                        address=offer.address,
-                        headers=headers,
-                    )
-                )
-                if receipt.kind is ArrivalKind.CONFLICT:
-                    because = "this SOP Instance UID is already here with other bytes: the first is kept"
-                    kept = self.spool.move_to_quarantine(staged)
-                    self.ledger.record_quarantine(
-                        sop_instance=str(meta.sop_instance),
-                        digest=kept.digest,
-                        path=kept.path,
-                        because=because,
-                        calling=str(offer.calling),
-                        address=offer.address,
-                        study_id=receipt.study_id,
-                    )
-                    log.warning("instance.quarantined", because=because, calling=str(offer.calling))
-                    if self.settings.conflict == "refuse":
-                        return StoreStatus.DOES_NOT_MATCH, None
-                return StoreStatus.SUCCESS, receipt.study_id
-        except DoesNotMatch as error:
-            return self._refuse(offer, StoreStatus.DOES_NOT_MATCH, str(error)), None
-        except SiteError as error:
-            return self._postpone(offer, str(error))
+    def begin(self, offer: Offer) -> "Reception":
+        """Take in what `offer` announces."""
+        return Reception(self, offer)
 
-    def _set_aside(self, offer: Offer, meta: FileMeta, because: str) -> tuple[StoreStatus, None]:
-        """Keep what cannot be filed under any study, and tell the sender: nothing will be done with it."""
-        with self.spool.taking():
-            kept = self.spool.quarantine(meta.encode(), offer.data_set)
-            self.ledger.record_quarantine(
-                sop_instance=str(meta.sop_instance),
-                digest=kept.digest,
-                path=kept.path,
-                because=because,
-                calling=str(offer.calling),
+
+class Reception:
+    """One C-STORE while its data set comes in: whatever happens to it, in the end there is one answer.
+
+    Once the answer is known not to be Success, what still comes is read and forgotten.
+    """
+
+    def __init__(self, receiver: Receiver, offer: Offer) -> None:
+        self._receiver, self._offer = receiver, offer
+        self._answer: tuple[StoreStatus, StudyId | None] | None = None
+        self._part: Part | None = None
+        self._head = bytearray()  # the beginning of the data set: most often all of the headers
+        self.size = 0  #: bytes of the data set so far
+        with self._deciding():
+            self._check_room()
+            self._meta = _identify(offer)
+            self._header = self._meta.encode()
+            self._part = receiver.spool.begin(self._header)
+
+    def append(self, pieces: Sequence[memoryview]) -> None:
+        """The next bytes of the data set."""
+        for piece in pieces:
+            self.size += len(piece)
+            if (missing := _HEAD_BYTES - len(self._head)) > 0:
+                self._head += piece[:missing]
+        if self._part is None:
+            return
+        with self._deciding():
+            self._check_room()
+            self._part.append(pieces)
+
+    def finish(self) -> tuple[StoreStatus, StudyId | None]:
+        """The answer, and the study that the instance now belongs to. Success is a promise."""
+        with self._deciding():
+            if self._part is not None:
+                self._answer = self._promise(self._part)
+                self._part = None  # It has its name.
+        self.drop()
+        assert self._answer is not None
+        return self._answer
+
+    def drop(self) -> None:
+        """Leave nothing behind of what was not finished."""
+        part, self._part = self._part, None
+        if part is not None:
+            part.discard()
+
+    def _promise(self, part: Part) -> tuple[StoreStatus, StudyId | None]:
+        receiver, offer, meta = self._receiver, self._offer, self._meta
+        try:
+            study, series, headers = self._file_under(part)
+        except (HeaderUnreadable, CannotFile) as error:
+            return self._set_aside(part, str(error))
+        with receiver.spool.taking():
+            # ── The promise: file synced under its name, folder synced, row committed, and then Success.
+            staged = part.staged
+            arrival = Arrival(
+                sop_instance=meta.sop_instance,
+                sop_class=meta.sop_class,
+                transfer_syntax=meta.transfer_syntax,
+                study=study,
+                series=series,
+                digest=staged.digest,
+                size=staged.size,
+                path=staged.path,
+                calling=offer.calling,
+                called=offer.called,
                 address=offer.address,
-                study_id=None,
+                headers=headers,
             )
-        log.warning("instance.quarantined", because=because, calling=str(offer.calling))
+            receipt = receiver.group.record(arrival, part.stage)
+            if receipt.kind is ArrivalKind.CONFLICT:
+                because = "this SOP Instance UID is already here with other bytes: the first is kept"
+                kept = receiver.spool.move_to_quarantine(staged)
+                self._record_quarantine(kept, because, receipt.study_id)
+                if receiver.settings.conflict == "refuse":
+                    return StoreStatus.DOES_NOT_MATCH, None
+            return StoreStatus.SUCCESS, receipt.study_id
+
+    def _file_under(self, part: Part) -> tuple[Uid, Uid, Headers]:
+        """Study, series and headers. Raises `HeaderUnreadable`, `CannotFile` or `DoesNotMatch`."""
+        syntax = self._offer.transfer_syntax
+        try:
+            headers = read_headers(self._head, syntax, whole=self.size)
+        except MoreNeeded:  # long headers, as of an enhanced multi-frame image
+            with part.contents() as contents, memoryview(contents) as view:
+                headers = read_headers(view[len(self._header) :], syntax)
+        study, series = study_and_series(headers)
+        for keyword, told in (
+            ("SOPInstanceUID", self._meta.sop_instance),
+            ("SOPClassUID", self._meta.sop_class),
+        ):
+            if headers.get(keyword, "") != str(told):
+                raise DoesNotMatch(f"{keyword} of the data set is not the one of the command")
+        return study, series, headers
+
+    def _set_aside(self, part: Part, because: str) -> tuple[StoreStatus, None]:
+        """Keep what cannot be filed under any study, and tell the sender: nothing will be done with it."""
+        with self._receiver.spool.taking():
+            self._record_quarantine(part.quarantine(), because, None)
         return StoreStatus.CANNOT_UNDERSTAND, None
 
-    def _refuse(self, offer: Offer, status: StoreStatus, because: str) -> StoreStatus:
+    def _record_quarantine(self, kept: Staged, because: str, study_id: StudyId | None) -> None:
+        self._receiver.ledger.record_quarantine(
+            sop_instance=str(self._meta.sop_instance),
+            digest=kept.digest,
+            path=kept.path,
+            because=because,
+            calling=str(self._offer.calling),
+            address=self._offer.address,
+            study_id=study_id,
+        )
+        log.warning("instance.quarantined", because=because, calling=str(self._offer.calling))
+
+    def _check_room(self) -> None:
+        if self._receiver.spool.room() is Room.HARD:
+            raise SpoolFull("the spool is full up to its mark")
+
+    @contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """Whatever goes wrong inside is the answer, and nothing is kept."""
+        try:
+            yield
+        except Exception as error:
+            self.drop()
+            try:
+                self._answer = self._answer_to(error), None
+            except SiteError as also:  # The ledger cannot take down a refusal: let the sender come again.
+                self._answer = self._postpone(str(also)), None
+
+    def _answer_to(self, error: Exception) -> StoreStatus:
+        match error:
+            case DoesNotMatch():
+                return self._refuse(StoreStatus.DOES_NOT_MATCH, str(error))
+            case SiteError():
+                return self._postpone(str(error))
+            case _:  # The outermost frame that is ours: a defect here must not look permanent.
+                log.error("instance.postponed", because=f"unforeseen: {type(error).__name__}", exc_info=True)
+                return StoreStatus.OUT_OF_RESOURCES
+
+    def _refuse(self, status: StoreStatus, because: str) -> StoreStatus:
+        offer = self._offer
         log.warning("instance.refused", status=f"0x{status:04X}", because=because, calling=str(offer.calling))
-        self.ledger.record_event(
+        self._receiver.ledger.record_event(
             "instance",
             "refused",
             because=because,
@@ -138,10 +215,10 @@ class Receiver:
         )
         return status
 
-    def _postpone(self, offer: Offer, because: str) -> tuple[StoreStatus, None]:
+    def _postpone(self, because: str) -> StoreStatus:
         # Not a row in the ledger: it may be the ledger's disk that is full.
-        log.error("instance.postponed", because=because, calling=str(offer.calling))
-        return StoreStatus.OUT_OF_RESOURCES, None
+        log.error("instance.postponed", because=because, calling=str(self._offer.calling))
+        return StoreStatus.OUT_OF_RESOURCES
 
 
 def _identify(offer: Offer) -> FileMeta:
@@ -164,16 +241,6 @@ def _identify(offer: Offer) -> FileMeta:
     )
 
 
-def _file_under(offer: Offer, meta: FileMeta) -> tuple[Uid, Uid, Headers]:
-    """The study, the series and the headers. Raises `HeaderUnreadable`, `CannotFile` or `DoesNotMatch`."""
-    headers = read_headers(offer.data_set, offer.transfer_syntax)
-    study, series = study_and_series(headers)
-    for keyword, told in (("SOPInstanceUID", meta.sop_instance), ("SOPClassUID", meta.sop_class)):
-        if headers.get(keyword, "") != str(told):
-            raise DoesNotMatch(f"{keyword} of the data set is not the one of the command")
-    return study, series, headers
-
-
 def study_and_series(headers: Headers) -> tuple[Uid, Uid]:
     """Study and Series Instance UID. Raises `CannotFile` where one is missing, empty or malformed."""
     uids = []
@@ -184,35 +251,3 @@ def study_and_series(headers: Headers) -> tuple[Uid, Uid]:
             state = "not a UID" if headers.get(keyword) else "missing or empty"
             raise CannotFile(f"{keyword} is {state}: the instance belongs to no study") from error
     return uids[0], uids[1]
-
-
-def on_store(receiver: Receiver, senders: Senders) -> Callable[[Event], int]:
-    """A handler for `evt.EVT_C_STORE`."""
-
-    def answer(event: Event) -> int:
-        association, request, asked = event.assoc, event.request, event.assoc.requestor.primitive
-        assert isinstance(request, C_STORE)
-        assert asked is not None
-        try:
-            # A view of the bytes as they came in: they may be gigabytes.
-            with (request.DataSet or BytesIO()).getbuffer() as data_set:
-                status, study_id = receiver.receive(
-                    Offer(
-                        sop_class=str(request.AffectedSOPClassUID or ""),
-                        sop_instance=str(request.AffectedSOPInstanceUID or ""),
-                        abstract_syntax=str(event.context.abstract_syntax),
-                        transfer_syntax=Uid.parse(str(event.context.transfer_syntax)),
-                        data_set=data_set,
-                        calling=AETitle.parse(asked.calling_ae_title or ""),
-                        called=AETitle.parse(asked.called_ae_title or ""),
-                        address=str(association.requestor.address),
-                    )
-                )
-        except Exception as error:  # The outermost frame that is ours: a defect here must not look permanent.
-            log.error("instance.postponed", because=f"unforeseen: {type(error).__name__}", exc_info=True)
-            return StoreStatus.OUT_OF_RESOURCES
-        if study_id is not None:
-            senders.sent(association, study_id)
-        return status
-
-    return answer

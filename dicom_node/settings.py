@@ -43,12 +43,14 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     maximum_associations: int = Field(default=25, ge=1)  # Each costs two threads.
     maximum_connections: int = Field(default=64, ge=1)  # TCP connections, associated or not.
     connections_per_address: int = Field(default=32, ge=1)  # One broken machine must not use them all up.
-    # An instance is held in memory while it comes in.
-    instance_bytes_max: int = Field(default=2 * _GIB, ge=1 << 20)
+    # Ends the association while it comes in. Memory is no reason (it goes to the disk as it comes): a sender
+    # that never stops is.
+    instance_bytes_max: int = Field(default=4 * _GIB, ge=1 << 20)
     idle_s: float = Field(default=60.0, gt=0)  # An association that says nothing this long is aborted.
     artim_s: float = Field(default=30.0, gt=0)  # From connection to A-ASSOCIATE-RQ, in all (PS3.8 §9.1.5).
     pdu_silence_s: float = Field(default=10.0, gt=0)  # Between two bytes of one PDU: the peer has died.
     pdu_s: float = Field(default=60.0, gt=0)  # For one whole PDU: nobody trickles 64 KiB in honest work.
+    instance_s: float = Field(default=1800.0, gt=0)  # For one whole instance, however patiently it trickles.
     stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.
 
 

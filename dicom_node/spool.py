@@ -15,15 +15,16 @@ import errno
 import fcntl
 import hashlib
 import itertools
+import mmap
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dicom_node.settings import SpoolSettings
 from ledger.errors import SiteError
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 INCOMING, INSTANCES, QUARANTINE, RESULTS = "incoming", "instances", "quarantine", "results"
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_WRITE_BYTES = 4 << 20  # One write call at most: other threads get their turn between two of them.
+_PIECES_MAXIMUM = 512  # of one writev call; the kernel takes 1024
+_CACHED_BYTES = (
+    64 << 20
+)  # Instances up to this size stay in the page cache, for somebody will read them soon.
+_PUSH_BYTES = 16 << 20  # How often the beginning of a larger one is pushed to the disk.
 
 
 class SpoolFull(SiteError):
@@ -90,25 +95,25 @@ class Spool:
 
     # Taking in
 
+    def begin(self, header: bytes) -> "Part":
+        """A file for an instance that is coming in. Raises `SpoolFull` or `SpoolBroken`."""
+        return Part(self, self._temporary(), header)
+
     def stage(self, header: bytes, data_set: bytes | memoryview) -> Staged:
         """Give `header` and `data_set` a synced file named by the digest of the data set.
 
         The folder is not synced yet: call `sync_folders` with `path` before promising anything. Raises
         `SpoolFull` or `SpoolBroken` and leaves no trace.
         """
-        digest = Digest(hashlib.sha256(data_set).hexdigest())
-        path = f"{INSTANCES}/{digest.value[:2]}/{digest}.dcm"
-        self._place([header, data_set], path)
-        failpoint("spool_renamed")
-        return Staged(digest, len(data_set), path)
+        with self.begin(header) as part:
+            part.append([memoryview(data_set).cast("B")])
+            return part.stage()
 
     def quarantine(self, header: bytes, data_set: bytes | memoryview) -> Staged:
         """Keep bytes that cannot be filed: durable when this returns."""
-        digest = Digest(hashlib.sha256(data_set).hexdigest())
-        path = f"{QUARANTINE}/{digest}.dcm"
-        self._place([header, data_set], path)
-        self.sync_folders([QUARANTINE])
-        return Staged(digest, len(data_set), path)
+        with self.begin(header) as part:
+            part.append([memoryview(data_set).cast("B")])
+            return part.quarantine()
 
     def move_to_quarantine(self, staged: Staged) -> Staged:
         """Take a staged file out of the instances: durable when this returns."""
@@ -129,7 +134,7 @@ class Spool:
         contents = file.read_bytes()
         digest = Digest(hashlib.sha256(contents).hexdigest())
         path = f"{RESULTS}/{digest}.dcm"
-        self._place([contents], path)
+        self._place(contents, path)
         self.sync_folders([RESULTS])
         return digest, len(contents), path
 
@@ -260,35 +265,130 @@ class Spool:
 
     # One file
 
-    def _place(self, chunks: Iterable[bytes | memoryview], path: str) -> None:
-        """Write, sync, rename. A file that already has the name has the same content: it is written again,
-        so that what a failing disk did to it in the meantime is healed by the copy that just came.
-        """
-        temporary = self.path / INCOMING / f"{os.getpid()}-{next(self._count)}.part"
-        try:
-            try:
-                self._write(temporary, chunks)
-                failpoint("spool_written")
-                temporary.replace(self.absolute(path))
-            except BaseException:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
-        except OSError as error:
-            raise _site_error(error, self.path) from error
+    def _temporary(self) -> Path:
+        return self.path / INCOMING / f"{os.getpid()}-{next(self._count)}.part"
 
-    @staticmethod
-    def _write(temporary: Path, chunks: Iterable[bytes | memoryview]) -> None:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for chunk in chunks:
-                view = memoryview(chunk).cast("B")
-                while view:
-                    view = view[os.write(descriptor, view[:_WRITE_BYTES]) :]
-            os.fsync(descriptor)
-        finally:
+    def _place(self, contents: bytes, path: str) -> None:
+        with Part(self, self._temporary(), contents) as part:
+            part.place(path)
+
+
+class Part:
+    """A file that is being written, under no name yet. A context manager: what was not placed is deleted.
+
+    A file that already has the name has the same content: it is written again, so that what a failing disk
+    did to it in the meantime is healed by the copy that just came. Every method raises `SpoolFull` or
+    `SpoolBroken`, after which only `discard` is left to do.
+    """
+
+    def __init__(self, spool: Spool, temporary: Path, header: bytes) -> None:
+        self._spool, self._temporary = spool, temporary
+        self._waiting: bytes = header  # written together with what comes first
+        self._hash = hashlib.sha256()
+        self.size = 0  #: of the data set, in bytes
+        self._pushed = _CACHED_BYTES
+        self._descriptor = -1
+        with self._explained():
+            self._descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def append(self, pieces: Sequence[memoryview]) -> None:
+        """Write the next bytes of the data set."""
+        for piece in pieces:
+            self._hash.update(piece)
+            self.size += len(piece)
+        with self._explained():
+            self._write([memoryview(self._waiting), *pieces] if self._waiting else pieces)
+            self._waiting = b""
+            if self.size >= self._pushed:
+                # What is on its way to the disk already need not be waited for at the end, nor cached.
+                os.posix_fadvise(self._descriptor, 0, self._pushed, os.POSIX_FADV_DONTNEED)
+                self._pushed += _PUSH_BYTES
+
+    @property
+    def digest(self) -> Digest:
+        """Of the data set so far."""
+        return Digest(self._hash.hexdigest())
+
+    @property
+    def staged(self) -> Staged:
+        """What `stage` will have made of it."""
+        digest = self.digest
+        return Staged(digest, self.size, f"{INSTANCES}/{digest.value[:2]}/{digest}.dcm")
+
+    def contents(self) -> mmap.mmap:
+        """All that was written, header included, without reading it into memory."""
+        with self._explained():
+            return mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
+
+    def stage(self) -> Staged:
+        """Place it among the instances. The folder is not synced yet."""
+        staged = self.staged
+        self.place(staged.path)
+        failpoint("spool_renamed")
+        return staged
+
+    def quarantine(self) -> Staged:
+        """Place it in quarantine: durable when this returns."""
+        staged = Staged(self.digest, self.size, f"{QUARANTINE}/{self.digest}.dcm")
+        self.place(staged.path)
+        self._spool.sync_folders([QUARANTINE])
+        return staged
+
+    def place(self, path: str) -> None:
+        """Sync it, and give it its name."""
+        with self._explained():
+            if self._waiting:
+                self._write([memoryview(self._waiting)])
+            os.fsync(self._descriptor)
+            self._close()
+            failpoint("spool_written")
+            self._temporary.replace(self._spool.absolute(path))
+
+    def discard(self) -> None:
+        """Delete it, unless it was placed."""
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            self._temporary.unlink()
+
+    def _write(self, pieces: Sequence[memoryview]) -> None:
+        for start in range(0, len(pieces), _PIECES_MAXIMUM):
+            views = list(pieces[start : start + _PIECES_MAXIMUM])
+            written = os.writev(self._descriptor, views)
+            while written < sum(map(len, views)):  # rare: a signal, or the last room of a disk
+                views = _behind(views, written)
+                written = os.writev(self._descriptor, views)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.discard()
+            raise _site_error(error, self._spool.path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0 or self._temporary.exists():
+            self.discard()
+
+
+def _behind(views: Sequence[memoryview], count: int) -> list[memoryview]:
+    """`views` without their first `count` bytes."""
+    left: list[memoryview] = []
+    for view in views:
+        if count < len(view):
+            left.append(view[count:])
+        count = max(0, count - len(view))
+    return left
 
 
 def _site_error(error: OSError, path: Path) -> SiteError:

@@ -21,10 +21,23 @@ from tests.faults.ingest import (
 )
 
 #: What touches the disk, makes a promise or gives an answer.
-CALLS = ("openat", "write", "fsync", "fdatasync", "rename", "pwrite64", "flock", "close", "sendto", "unlink")
+CALLS = (
+    "openat",
+    "write",
+    "writev",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "pwrite64",
+    "flock",
+    "close",
+    "sendto",
+    "unlink",
+)
 FAILING = {
     "openat": "EIO",
     "write": "ENOSPC",
+    "writev": "ENOSPC",
     "fsync": "EIO",
     "fdatasync": "EIO",
     "rename": "EIO",
