@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 INCOMING, INSTANCES, QUARANTINE, RESULTS = "incoming", "instances", "quarantine", "results"
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_LOCK = "node.lock"
+_LOCK_TRIES = 10  # Whoever looks at it (`occupant`) holds it for an instant.
 _WRITE_BYTES = 4 << 20  # One write call at most: other threads get their turn between two of them.
 
 
@@ -231,13 +234,17 @@ class Spool:
     @contextmanager
     def occupied(self) -> Iterator[None]:
         """Hold the spool for one node. Raises `SpoolBroken` while another node holds it."""
-        with (self.path / "node.lock").open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise SpoolBroken(
-                    f"another node is already using the spool {self.path}: stop it first"
-                ) from error
+        with (self.path / _LOCK).open("ab") as lock:
+            for _ in range(_LOCK_TRIES):
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(0.05)
+            else:
+                raise SpoolBroken(f"another node is already using the spool {self.path}: stop it first")
+            lock.truncate(0)
+            lock.write(socket.gethostname().encode())
+            lock.flush()
             yield
 
     def sweep_incoming(self) -> int:
@@ -289,6 +296,23 @@ class Spool:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def occupant(path: Path) -> str | None:
+    """The host of the node that takes instances into the spool at `path`; None where no node does.
+
+    Raises `OSError` where that cannot be told: the spool is not here, or not ours to look at.
+    """
+    path.stat()
+    try:
+        with (path / _LOCK).open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read(256).decode(errors="replace")
+    except FileNotFoundError:
+        pass  # No node ever was here.
+    return None
 
 
 def _site_error(error: OSError, path: Path) -> SiteError:

@@ -1,12 +1,13 @@
 import errno
 import os
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
 from dicom_node.settings import SpoolSettings
-from dicom_node.spool import INCOMING, INSTANCES, Room, Spool, SpoolBroken, SpoolFull
+from dicom_node.spool import INCOMING, INSTANCES, Room, Spool, SpoolBroken, SpoolFull, occupant
 from tests.dicom_node.datasets import digest_of
 
 EMPTY_MARKS = {"hard_percent": 100, "resume_percent": 100, "reserve_bytes": 0}
@@ -126,6 +127,16 @@ def test_two_nodes_do_not_share_a_spool(spool: Spool) -> None:
                 pass
     with other.occupied():
         pass
+
+
+def test_whoever_looks_is_told_where_the_node_is_and_keeps_none_out(spool: Spool) -> None:
+    assert occupant(spool.path) is None
+    for _ in range(2):
+        with spool.occupied():
+            assert occupant(spool.path) == socket.gethostname()
+        assert occupant(spool.path) is None
+    with pytest.raises(FileNotFoundError):
+        occupant(spool.path / "elsewhere")
 
 
 def test_a_result_is_kept_by_its_own_digest(spool: Spool, tmp_path: Path) -> None:
