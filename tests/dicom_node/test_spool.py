@@ -50,8 +50,10 @@ def test_nobody_else_on_the_machine_may_read_it(spool: Spool) -> None:
 def test_the_same_bytes_twice_are_one_file_which_the_second_heals(spool: Spool) -> None:
     staged = spool.stage(b"h", b"data set")
     spool.absolute(staged.path).write_bytes(b"rotten")
+    os.utime(spool.absolute(staged.path), (1.7e9, 1.7e9))
 
     assert spool.stage(b"h", b"data set") == staged
+    assert spool.absolute(staged.path).stat().st_mtime == 1.7e9  # What was received once was received then.
     assert spool.absolute(staged.path).read_bytes() == b"hdata set"
     assert len(list(spool.files(INSTANCES))) == 1
 
