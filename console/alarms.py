@@ -64,6 +64,11 @@ def alarms(
                 False,
             )
         )
+    return urgent_first(found)
+
+
+def urgent_first(found: Iterable[Alarm]) -> list[Alarm]:
+    """What stands still, then what can wait; else as given."""
     return sorted(found, key=lambda alarm: not alarm.urgent)
 
 

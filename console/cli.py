@@ -178,7 +178,10 @@ def status(
     patient: Annotated[bool, typer.Option("--patient", help="Show patient names.")] = False,
     limit: Annotated[int, typer.Option(help="How many studies to list.", min=1, max=1000)] = 20,
     ping: Annotated[
-        bool, typer.Option("--ping", help="Only ask whether the ledger answers; alarms do not count.")
+        bool,
+        typer.Option(
+            "--ping", help="Only ask whether the ledger answers; alarms do not count, nor does the node."
+        ),
     ] = False,
 ) -> None:
     """Counts, queues, alarms, and the latest studies. Exit code 1 while there is an alarm."""
@@ -277,7 +280,7 @@ def echo(
 ) -> None:
     """Ask a peer whether it hears us (C-ECHO), and say what is wrong if it does not."""
     from console.echo import echo as ask
-    from console.echo import echo_ourselves
+    from console.pulse import echo_ourselves
 
     site = _site(config, None)
     heard, words = ask(site, peer) if peer else echo_ourselves(site)

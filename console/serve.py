@@ -21,6 +21,7 @@ from rich.text import Text
 
 from console.alarms import disk_alarms, disk_under
 from console.complaints import SettingsRefused
+from console.pulse import LOOK_S, echo_ourselves
 from console.redis import queue_url, redis_part, socket_path
 from console.settings import Site
 from console.tree import Part, Tree, python
@@ -80,14 +81,28 @@ def _run(
 
 def node_part(site: Site) -> Part:
     """The node."""
-    return Part(name="node", command=python("dicom_node"), stdin=site.node_site().model_dump_json())
+    return Part(
+        name="node",
+        command=python("dicom_node"),
+        stdin=site.node_site().model_dump_json(),
+        pulse=lambda words: echo_ourselves(site, LOOK_S, port_of(site, {"node": words}))[0],
+        waits_for="its ledger, and every file of the spool to be compared with it",
+    )
 
 
 def worker_parts(site: Site, roles: Sequence[str]) -> list[Part]:
     """One process (group) for each of `roles`."""
     settings = site.worker_site().model_dump_json()
     form = "text" if sys.stderr.isatty() else "json"
-    return [Part(name=role, command=python("worker", role, "--log", form), stdin=settings) for role in roles]
+    return [
+        Part(
+            name=role,
+            command=python("worker", role, "--log", form),
+            stdin=settings,
+            waits_for="the ledger and the queue to answer",
+        )
+        for role in roles
+    ]
 
 
 def check_models(site: Site) -> None:

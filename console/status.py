@@ -13,7 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from console.alarms import Alarm, alarms, disk_under
+from console.alarms import Alarm, alarms, disk_under, urgent_first
+from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
 from console.why import why
@@ -53,7 +54,7 @@ class Standing:
 
 
 def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
-    """Read it from the ledger and the spool's disk."""
+    """Read it from the ledger, the spool's disk, and the node itself."""
     now = ledger.now()
     counts = ledger.counts()
     parked = ledger.jobs(states=[JobState.PARKED], limit=_ALARMS_SHOWN)
@@ -65,7 +66,7 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         sentence = why(study, ledger.routing_notes(study.id), jobs, deliveries)
         lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
     found = alarms(counts, disk_under(site.spool), site.spool, parked=parked, deliveries=troubled, now=now)
-    return Standing(now, counts, tuple(found), tuple(lines))
+    return Standing(now, counts, tuple(urgent_first([*node_alarms(site), *found])), tuple(lines))
 
 
 def print_status(

@@ -1,7 +1,7 @@
 """A tree of processes that lives and dies as one.
 
 Rule 1: a part that ends by itself is started again, later each time; a part that cannot start at all stops
-the tree.
+the tree. One that is slow to start is waited for, however long: the others do their work meanwhile.
 Rule 2: stopping is asked for (SIGTERM), waited for, and then enforced; the foundations (the queue) go last.
 Rule 3: nothing is left behind, not even the grandchildren of a part that was killed.
 
@@ -29,8 +29,12 @@ log = structlog.get_logger()
 
 STOP_S = 25.0  # Asked to stop; killed after this. Kubernetes gives 30 s before it kills the whole tree.
 FOUNDATION_STOP_S = 3.0
-READY_S = 180.0  # Importing torch from a slow disk takes a minute.
+SLOW_S = (
+    60.0  # Not ready for this long: said, and said again. Importing torch from a slow disk takes as long.
+)
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+PULSE_S = 30.0  # How often a part with a pulse is asked whether it lives.
+PULSES_MISSED = 3  # In a row; then it hangs, for a busy one answers one of three.
 HEALTHY_S = 60.0  # Having run this long, a part that ends is restarted as if it had never ended before.
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -53,6 +57,9 @@ class Part:
     command: tuple[str, ...]
     stdin: str = ""
     probe: Callable[[], bool] | None = None  #: whether it answers; None: it prints a line "ready …" itself
+    #: whether it still answers, given its "ready" words; for parts that can hang and not end
+    pulse: Callable[[str], bool] | None = None
+    waits_for: str = "its libraries to be loaded"  #: what keeps it from being ready, when that takes long
     log: Path | None = None  #: where it writes what it says; None: to our standard error
     foundation: bool = False  #: started before the others, stopped after them
 
@@ -63,6 +70,8 @@ class _Running:
     process: subprocess.Popen[bytes]
     started_at: float
     ready: bool = False
+    look_at: float = 0.0  #: when to say that it is slow or, once it is ready, to feel its pulse
+    missed: int = 0  #: pulses in a row
     pending: bytes = b""  #: the beginning of a line of its stdout
 
 
@@ -129,6 +138,8 @@ class Tree:
         before = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+            # Under nohup a closed terminal is no reason to stop.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
         }
         self._selector.register(wake_read, selectors.EVENT_READ)
         try:
@@ -137,6 +148,7 @@ class Tree:
                 self._wait(self._patience())
                 self._notice_ends()
                 self._notice_ready()
+                self._feel_pulses()
             self.on_stopping()
         finally:
             try:
@@ -183,7 +195,8 @@ class Tree:
             process.stdin.write(part.stdin.encode())
             process.stdin.close()
         os.set_blocking(process.stdout.fileno(), False)
-        self._running[part.name] = _Running(part, process, time.monotonic())
+        now = time.monotonic()
+        self._running[part.name] = _Running(part, process, now, look_at=now + SLOW_S)
         self._selector.register(process.stdout, selectors.EVENT_READ, part.name)
         log.info("part.started", part=part.name, process=process.pid)
 
@@ -194,6 +207,7 @@ class Tree:
         if any(not one.ready for one in self._running.values()):
             return 0.1
         waiting = [self._fates[part.name].start_at for part in self.parts if part.name not in self._running]
+        waiting += [one.look_at for one in self._running.values() if one.part.pulse is not None]
         return max(0.05, min(waiting, default=time.monotonic() + 3600.0) - time.monotonic())
 
     def _wait(self, timeout_s: float) -> None:
@@ -218,6 +232,7 @@ class Tree:
 
     def _mark_ready(self, one: _Running, words: str = "") -> None:
         one.ready = True
+        one.look_at = time.monotonic() + PULSE_S
         self._fates[one.part.name].ever_ready = True
         self._words[one.part.name] = words
         log.info("part.ready", part=one.part.name, after_s=round(time.monotonic() - one.started_at, 2))
@@ -226,15 +241,26 @@ class Tree:
         for one in self._running.values():
             if not one.ready and one.part.probe is not None and one.part.probe():
                 self._mark_ready(one)
-            if not one.ready and time.monotonic() - one.started_at > READY_S:
-                if not self._fates[one.part.name].ever_ready:
-                    raise PartFailed(f"{one.part.name} did not become ready within {READY_S:.0f} s")
-                # It was well once: killed, it ends like any other, and is started again.
-                log.error("part.killed", part=one.part.name, because=f"not ready within {READY_S:.0f} s")
-                one.process.kill()
+            if not one.ready and time.monotonic() >= one.look_at:
+                one.look_at += SLOW_S
+                after_s = round(time.monotonic() - one.started_at)
+                log.warning(
+                    "part.not_ready", part=one.part.name, after_s=after_s, waits_for=one.part.waits_for
+                )
         if not self._announced and all(fate.ever_ready for fate in self._fates.values()):
             self._announced = True
             self.on_ready(dict(self._words))
+
+    def _feel_pulses(self) -> None:
+        """Kill a part that lives without answering: killed, it ends like any other, and is started again."""
+        for one in self._running.values():
+            if not one.ready or one.part.pulse is None or time.monotonic() < one.look_at:
+                continue
+            one.missed = 0 if one.part.pulse(self._words[one.part.name]) else one.missed + 1
+            one.look_at = time.monotonic() + PULSE_S
+            if one.missed == PULSES_MISSED:
+                log.error("part.killed", part=one.part.name, because=f"no answer {one.missed} times in a row")
+                one.process.kill()
 
     def _notice_ends(self) -> None:
         now = time.monotonic()
@@ -253,6 +279,16 @@ class Tree:
             fate.ends += 1
             fate.start_at = now + wait_s
             log.error("part.ended", part=one.part.name, because=_how_it_ended(code), restart_in_s=wait_s)
+        self._collect_the_dead()
+
+    def _collect_the_dead(self) -> None:
+        """Bury orphans that became ours and have ended; a part's own end is left to be noticed as one."""
+        parts = {one.process.pid for one in self._running.values()}
+        with suppress(ChildProcessError):  # There is nobody at all.
+            while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if dead.si_pid in parts:
+                    break
+                os.waitpid(dead.si_pid, 0)
 
     def _forget(self, one: _Running) -> None:
         assert one.process.stdout is not None

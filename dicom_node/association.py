@@ -107,6 +107,8 @@ class Doorkeeper:
         association.acse.send_reject(*refused.rejection.parts)
         association.is_rejected = True
         association.kill()
+        if self._is_us(association):
+            return
         log.warning(
             "association.rejected", because=refused.because, code=".".join(map(str, refused.rejection.parts))
         )
@@ -117,8 +119,16 @@ class Doorkeeper:
         """The association ended, however it ended."""
         self._senders.closed(association)
         how = "released" if association.is_released else "aborted"
-        if not association.is_rejected and association.requestor.primitive is not None:
+        asked = association.requestor.primitive is not None and not self._is_us(association)
+        if asked and not association.is_rejected:
             log.info(f"association.{how}", calling=association.requestor.ae_title)
+
+    def _is_us(self, association: Association) -> bool:
+        """Whether it is only our own site asking whether we live: every few seconds, and no news."""
+        asked = association.requestor.primitive
+        calling = str(asked.calling_ae_title or "").strip(" \0") if asked is not None else ""
+        here = ("127.0.0.1", "::1", self._settings.host)
+        return calling == self._settings.ae_title and association.requestor.address in here
 
     def _judge(self, association: Association) -> Refusal | None:
         asked = association.requestor.primitive

@@ -17,6 +17,7 @@ import hashlib
 import itertools
 import mmap
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,8 @@ _CACHED_BYTES = (
     64 << 20
 )  # Instances up to this size stay in the page cache, for somebody will read them soon.
 _PUSH_BYTES = 16 << 20  # How often the beginning of a larger one is pushed to the disk.
+_LOCK = "node.lock"
+_LOCK_TRIES = 10  # Whoever looks at it (`occupant`) holds it for an instant.
 
 
 class SpoolFull(SiteError):
@@ -236,13 +239,17 @@ class Spool:
     @contextmanager
     def occupied(self) -> Iterator[None]:
         """Hold the spool for one node. Raises `SpoolBroken` while another node holds it."""
-        with (self.path / "node.lock").open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise SpoolBroken(
-                    f"another node is already using the spool {self.path}: stop it first"
-                ) from error
+        with (self.path / _LOCK).open("ab") as lock:
+            for _ in range(_LOCK_TRIES):
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(0.05)
+            else:
+                raise SpoolBroken(f"another node is already using the spool {self.path}: stop it first")
+            lock.truncate(0)
+            lock.write(socket.gethostname().encode())
+            lock.flush()
             yield
 
     def sweep_incoming(self) -> int:
@@ -276,9 +283,9 @@ class Spool:
 class Part:
     """A file that is being written, under no name yet. A context manager: what was not placed is deleted.
 
-    A file that already has the name has the same content: it is written again, so that what a failing disk
-    did to it in the meantime is healed by the copy that just came. Every method raises `SpoolFull` or
-    `SpoolBroken`, after which only `discard` is left to do.
+    A file that already has the name has the same data set. If it is whole it stays, with the header that says
+    who sent it first; what a failing disk did to it in the meantime is healed by the copy that just came. Every
+    method raises `SpoolFull` or `SpoolBroken`, after which only `discard` is left to do.
     """
 
     def __init__(self, spool: Spool, temporary: Path, header: bytes) -> None:
@@ -336,14 +343,23 @@ class Part:
         return staged
 
     def place(self, path: str) -> None:
-        """Sync it, and give it its name."""
+        """Sync it, and give it its name, unless a whole file has it already."""
+        target = self._spool.absolute(path)
         with self._explained():
             if self._waiting:
                 self._write([memoryview(self._waiting)])
+            # Only data sets: a result is named by all of its bytes, and there is no other header to keep.
+            if self.size and _ends_in(target, self.size, self.digest):
+                self.discard()
+                return
+            # What was received once was received then: results are dated by it.
+            with suppress(FileNotFoundError):
+                came = target.stat()
+                os.utime(self._descriptor, ns=(came.st_atime_ns, came.st_mtime_ns))
             os.fsync(self._descriptor)
             self._close()
             failpoint("spool_written")
-            self._temporary.replace(self._spool.absolute(path))
+            self._temporary.replace(target)
 
     def discard(self) -> None:
         """Delete it, unless it was placed."""
@@ -381,6 +397,19 @@ class Part:
             self.discard()
 
 
+def _ends_in(path: Path, size: int, digest: Digest) -> bool:
+    """Whether the last `size` bytes of the file at `path` are those that `digest` was made of."""
+    try:
+        with path.open("rb") as file:
+            start = os.fstat(file.fileno()).st_size - size
+            if start < 0:
+                return False
+            file.seek(start)
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest.value
+    except FileNotFoundError:
+        return False
+
+
 def _behind(views: Sequence[memoryview], count: int) -> list[memoryview]:
     """`views` without their first `count` bytes."""
     left: list[memoryview] = []
@@ -389,6 +418,23 @@ def _behind(views: Sequence[memoryview], count: int) -> list[memoryview]:
             left.append(view[count:])
         count = max(0, count - len(view))
     return left
+
+
+def occupant(path: Path) -> str | None:
+    """The host of the node that takes instances into the spool at `path`; None where no node does.
+
+    Raises `OSError` where that cannot be told: the spool is not here, or not ours to look at.
+    """
+    path.stat()
+    try:
+        with (path / _LOCK).open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read(256).decode(errors="replace")
+    except FileNotFoundError:
+        pass  # No node ever was here.
+    return None
 
 
 def _site_error(error: OSError, path: Path) -> SiteError:

@@ -125,7 +125,6 @@ class Claim:
     settings: Mapping[str, object]
     priority: Priority
     destinations: tuple[str, ...]
-    created_at: float  #: The job's own time: results carry it, so that a retry makes the same bytes.
     inputs: tuple[JobInput, ...]
 
 

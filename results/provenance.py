@@ -38,7 +38,8 @@ class Provenance:
 class Run:
     """One run of one model on one input set: everything in a result that is not a finding or an image.
 
-    All times in a result are `at`, the job's own time, so that a retry makes the same bytes.
+    All times in a result are `at`: when the last of its inputs was received, so that whoever makes it again,
+    for whatever reason, makes the same bytes.
     """
 
     provenance: Provenance

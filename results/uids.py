@@ -1,9 +1,10 @@
 """
 UIDs that derive from what a result is made of, so that doing it twice is doing it once.
 
-The same model, settings and input set give the same series and the same instance, whoever computes and
-whenever: an archive that is sent a result again keeps one copy. Series UIDs derive too, for there are
-archives that keep two copies of an instance if only its series differs.
+The same model, settings and input set, received at the same time, give the same series and the same instance,
+whoever computes and whenever: an archive that is sent a result again keeps one copy. And whatever else can
+change a byte is part of the UID, so equal UIDs are equal bytes. Series UIDs derive too, for there are archives
+that keep two copies of an instance if only its series differs.
 """
 
 import hashlib
@@ -19,7 +20,8 @@ def derived_uid(run: Run, role: str, level: str) -> Uid:
     """The UID that `run` gives to its `role` ("segmentation") at `level` ("series", "instance" …).
 
     2.25 and an integer of 128 bits (PS3.5 §B.2), of which RFC 9562 fixes six: it is a UUID of version 8.
-    Neither the run's time nor the version of Wetread is part of it: a rerun replaces, it does not double.
+    The run's time is part of it, and is a fact about its inputs; so is the version of Wetread, for another
+    encoder may write other bytes.
     """
     provenance = run.provenance
     parts = [
@@ -30,6 +32,8 @@ def derived_uid(run: Run, role: str, level: str) -> Uid:
         str(provenance.weights_digest or "no weights"),
         str(provenance.code_digest),
         json.dumps(dict(provenance.settings), sort_keys=True, default=str),
+        run.software_version,
+        run.at.isoformat(),
         *sorted(str(uid) for uid in run.inputs),
     ]
     number = int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:16], "big")

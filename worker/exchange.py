@@ -33,7 +33,7 @@ class RunRequest(BaseModel, frozen=True, extra="forbid"):
     settings: Mapping[str, object] = Field(default_factory=dict)
     inputs: tuple[str, ...]  #: absolute paths of the files of one series
     out: str  #: absolute path of an existing folder that nobody else writes to
-    at: float  #: the job's own time, seconds since 1970 UTC: a retry makes the same bytes
+    at: float  #: the run's time, seconds since 1970 UTC: the same inputs have the same
     device: str = "auto"
     allow_python_models: bool = False
 

@@ -79,7 +79,6 @@ class Jobs(Database):
                 settings=row.settings,
                 priority=Priority(row.priority),
                 destinations=tuple(row.destinations),
-                created_at=row.created_at,
                 inputs=_inputs(tx, row.id),
             )
 

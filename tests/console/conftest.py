@@ -1,5 +1,6 @@
 """`wetread` as it is typed, and a site whose ledger can be filled by hand."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def wetread(tmp_path: Path) -> Wetread:
 
 @dataclass
 class FilledSite:
-    """A site that was never served, with a ledger to write into."""
+    """A site whose node runs elsewhere, with a ledger to write into."""
 
     folder: Path
     ledger: Ledger
@@ -57,5 +58,12 @@ def site(tmp_path: Path) -> Iterator[FilledSite]:
     )
     data = tmp_path / "wetread-data"
     (data / "spool").mkdir(parents=True)
-    with Ledger.open(LedgerSettings(url=f"sqlite:///{data}/ledger.sqlite")) as ledger:
+    # Its node runs, as far as one can see from here.
+    with (
+        (data / "spool" / "node.lock").open("w") as lock,
+        Ledger.open(LedgerSettings(url=f"sqlite:///{data}/ledger.sqlite")) as ledger,
+    ):
+        lock.write("another-host")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield FilledSite(tmp_path, ledger)

@@ -32,6 +32,15 @@ def test_an_empty_site_needs_no_attention(wetread: Wetread, site: FilledSite) ->
     assert "No study has arrived yet" in done.stdout
 
 
+def test_a_site_that_nobody_serves_says_so(wetread: Wetread, site: FilledSite) -> None:
+    (site.folder / "wetread-data" / "spool" / "node.lock").unlink()
+
+    done = wetread("status")
+    assert done.returncode == 1
+    assert "no node runs, so nothing is received: start `wetread serve`" in done.stdout
+    assert wetread("status", "--ping").returncode == 0  # It asks after the ledger, and nothing else.
+
+
 def test_a_delivered_study_says_so(wetread: Wetread, site: FilledSite) -> None:
     job = a_delivered_study(site)
 

@@ -52,6 +52,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def ignored(pid: int) -> str:
+    """The signals that a process ignores, as a mask of bits in hexadecimal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("SigIgn"))
+
+
 def pids_in(tmp_path: Path) -> list[int]:
     return [int(path.name) for path in (tmp_path / "pids").iterdir()]
 
@@ -129,6 +135,81 @@ def test_not_even_grandchildren_are_left(tmp_path: Path) -> None:
         tree.terminate()
         assert tree.wait(10) == 0
     assert not any(alive(pid) for pid in pids_in(tmp_path))
+
+
+def test_a_slow_part_is_waited_for_and_named(tmp_path: Path) -> None:
+    code = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n" + (
+        "print('ready'); import signal; signal.pause()"
+    )
+    with a_tree(tmp_path, f"""
+        import os, console.tree
+        console.tree.SLOW_S = 0.2
+        console.tree.INSTALLED_AT = os.getcwd()
+        slow = Part(name="slow", command=(sys.executable, "-u", "-c", {code!r}), waits_for="the queue")
+        Tree([slow], on_ready=lambda words: print("all ready")).run()
+        """) as tree:  # fmt: skip
+        until(lambda: said(tmp_path).count("part.not_ready") > 1, within_s=10, what="it is said again")
+        assert "waits_for=the queue" in said(tmp_path).replace("'", "")
+        (tmp_path / "go").touch()
+        until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
+        tree.terminate()
+        assert tree.wait(10) == 0
+
+
+def test_a_part_that_lives_without_answering_is_started_again(tmp_path: Path) -> None:
+    note = NOTE.format(folder=tmp_path)
+    with a_tree(tmp_path, f"""
+        import console.tree, pathlib
+        console.tree.PULSE_S = 0.1
+        def pulse(words):
+            print("asked", words)
+            return not pathlib.Path("hangs").exists()
+        hangs = Part(name="a", command=(sys.executable, "-u", "-c", {note!r} + READY + WAIT), pulse=pulse)
+        Tree([hangs], on_ready=lambda words: print("all ready")).run()
+        """) as tree:  # fmt: skip
+        until(lambda: said(tmp_path).count("asked 42") > 4, within_s=10, what="it is asked, and well")
+        (first,) = pids_in(tmp_path)
+        (tmp_path / "hangs").touch()
+        until(lambda: not alive(first), within_s=10, what="it is ended")
+        (tmp_path / "hangs").unlink()
+        until(lambda: len(pids_in(tmp_path)) == 2, within_s=10, what="it was started again")
+        tree.terminate()
+        assert tree.wait(10) == 0
+    assert "no answer 3 times in a row" in said(tmp_path)
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    with a_tree(tmp_path, """
+        import signal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+        Tree([part("a", READY + WAIT)], on_ready=lambda words: print("all ready"),
+             on_stopping=lambda: print("stops")).run()
+        """) as tree:  # fmt: skip
+        until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
+        assert int(ignored(tree.pid), 16) >> (signal.SIGHUP - 1) & 1
+        tree.send_signal(signal.SIGHUP)
+        tree.terminate()
+        assert tree.wait(10) == 0
+
+
+def test_orphans_that_end_are_buried(tmp_path: Path) -> None:
+    # Its child leaves a grandchild, which becomes the tree's own when the child ends, and then ends itself.
+    orphan = (
+        "import os\nif os.fork() == 0:\n if os.fork() == 0:\n"
+        "  os.getppid() and open('orphan', 'w').write(str(os.getpid()))\n"
+        "  import time; time.sleep(0.2); os._exit(0)\n os._exit(0)\nos.wait()\n"
+    )
+    with a_tree(tmp_path, f"""
+        import os, console.tree
+        console.tree.INSTALLED_AT = os.getcwd()
+        Tree([part("a", {orphan!r} + READY + WAIT)], on_ready=lambda words: print("all ready")).run()
+        """) as tree:  # fmt: skip
+        until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
+        note = tmp_path / "orphan"
+        pid = until(lambda: note.exists() and note.read_text(), within_s=10, what="the orphan has run")
+        until(lambda: not Path(f"/proc/{pid}").exists(), within_s=10, what="nothing is left of it")
+        tree.terminate()
+        assert tree.wait(10) == 0
 
 
 @pytest.mark.fault

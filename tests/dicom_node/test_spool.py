@@ -1,12 +1,13 @@
 import errno
 import os
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
 from dicom_node.settings import SpoolSettings
-from dicom_node.spool import INCOMING, INSTANCES, Room, Spool, SpoolBroken, SpoolFull
+from dicom_node.spool import INCOMING, INSTANCES, Room, Spool, SpoolBroken, SpoolFull, occupant
 from tests.dicom_node.datasets import digest_of
 
 EMPTY_MARKS = {"hard_percent": 100, "resume_percent": 100, "reserve_bytes": 0}
@@ -49,8 +50,10 @@ def test_nobody_else_on_the_machine_may_read_it(spool: Spool) -> None:
 def test_the_same_bytes_twice_are_one_file_which_the_second_heals(spool: Spool) -> None:
     staged = spool.stage(b"h", b"data set")
     spool.absolute(staged.path).write_bytes(b"rotten")
+    os.utime(spool.absolute(staged.path), (1.7e9, 1.7e9))
 
     assert spool.stage(b"h", b"data set") == staged
+    assert spool.absolute(staged.path).stat().st_mtime == 1.7e9  # What was received once was received then.
     assert spool.absolute(staged.path).read_bytes() == b"hdata set"
     assert len(list(spool.files(INSTANCES))) == 1
 
@@ -128,6 +131,16 @@ def test_two_nodes_do_not_share_a_spool(spool: Spool) -> None:
         pass
 
 
+def test_whoever_looks_is_told_where_the_node_is_and_keeps_none_out(spool: Spool) -> None:
+    assert occupant(spool.path) is None
+    for _ in range(2):
+        with spool.occupied():
+            assert occupant(spool.path) == socket.gethostname()
+        assert occupant(spool.path) is None
+    with pytest.raises(FileNotFoundError):
+        occupant(spool.path / "elsewhere")
+
+
 def test_a_result_is_kept_by_its_own_digest(spool: Spool, tmp_path: Path) -> None:
     (tmp_path / "seg.dcm").write_bytes(b"result")
 
@@ -162,3 +175,11 @@ def test_nothing_is_deleted_while_something_is_taken_in(spool: Spool) -> None:
         thread.join(5)
 
     assert order == ["taken", "deleted"]
+
+
+def test_a_copy_that_comes_later_does_not_change_what_the_first_one_said(spool: Spool) -> None:
+    first = spool.stage(b"from SCANNER, explicit", b"data set")
+
+    assert spool.stage(b"from OTHER, JPEG", b"data set") == first
+    assert spool.absolute(first.path).read_bytes() == b"from SCANNER, explicitdata set"
+    assert list(spool.files(INCOMING)) == []

@@ -1,13 +1,18 @@
 """Workers that die, freeze or are stopped in the middle of a job: somebody else finishes it, once."""
 
+import os
 import signal
 from pathlib import Path
 
+import pydicom
 import pytest
 
-from ledger.job import JobState
+from ledger.job import JobState, Priority
+from ledger.result import Role
+from ledger.settings import LedgerSettings
+from ledger.store.ledger import Ledger
 from tests.peers.loopback import until
-from tests.worker.site import events, model, started, traces, worker_bench
+from tests.worker.site import close, events, model, receive, started, traces, worker_bench
 
 pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
@@ -117,3 +122,35 @@ def test_every_part_stops_within_its_time_although_redis_is_away(tmp_path):
             part.signal(signal.SIGTERM)
 
         assert [part.process.wait(30) for part in parts] == [0, 0, 0]
+
+
+def test_other_jobs_on_the_same_images_make_the_same_bytes_under_the_same_uids(tmp_path):
+    """Another rule, a ledger that was lost, images that came again: none of it is a reason for other bytes."""
+    with worker_bench(tmp_path) as bench:
+        first = bench.open_job(model("Fine"))
+        for path in (tmp_path / "spool" / "instances").rglob("*.dcm"):
+            os.utime(path, (1.7e9 + 0.25,) * 2)
+        bench.start("dispatch")
+        bench.start("compute")
+        bench.wait(first, JobState.DONE)
+
+        site = bench.site.model_copy(
+            update={"ledger": LedgerSettings(url=f"sqlite:///{tmp_path}/rebuilt.sqlite")}
+        )
+        with Ledger.open(site.ledger) as rebuilt:
+            study_id = receive(rebuilt, bench.spool, tmp_path / "again", seed=1)
+            again = close(
+                rebuilt, study_id, model("Fine"), settings={}, priority=Priority.STAT, destinations=()
+            )
+            bench.start("dispatch", site=site)
+            bench.start("compute", site=site)
+            until(lambda: rebuilt.job(again).state is JobState.DONE, within_s=20, what="it is made again")
+
+            made, remade = bench.ledger.results_of(first), rebuilt.results_of(again)
+        assert len(made) == 2
+        assert [(one.sop_instance, one.digest) for one in made] == [
+            (one.sop_instance, one.digest) for one in remade
+        ]
+        (report,) = [one for one in made if one.role is Role.REPORT]
+        dataset = pydicom.dcmread(bench.spool.absolute(report.path))
+        assert (dataset.ContentDate, dataset.ContentTime) == ("20231114", "221320.000000")

@@ -12,7 +12,7 @@ def claim(job_id: int, epoch: int) -> Claim:
     return Claim(
         job_id=job_id, epoch=epoch, owner="w", lease_s=60.0, attempt=1, study_id=StudyId(1), study=Uid("1.2"),
         series=Uid("1.3"), rule="r", model="m", settings={}, priority=Priority.STAT, destinations=(),
-        created_at=0.0, inputs=(),
+        inputs=(),
     )  # fmt: skip
 
 
