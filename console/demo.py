@@ -48,6 +48,9 @@ data = "wetread-data"
 ae_title = "{node}"
 port = {node_port}
 
+[dicomweb]
+port = 0             # any free one
+
 [closing]
 quiet_s = 1.5        # shorter than for a hospital: nobody likes to wait in a demo
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from console.settings import Site, read_tables
 from console.tables import plain_table
 
+_SECRETS = {("dicomweb", "token_sha256")}
 _PASSWORDS = {("ledger", "url"), ("queue", "url")}
 
 
@@ -42,6 +43,8 @@ def _rows(site: Site, given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any,
             for key, value in (entry or {}).items():
                 if value is None:
                     continue
+                if (name, key) in _SECRETS:
+                    value = "***"  # noqa: PLW2901
                 shown = _without_password(str(value)) if (name, key) in _PASSWORDS else value
                 yield title, key, shown, isinstance(here, dict) and key in here
 

@@ -44,6 +44,13 @@ host = "127.0.0.1"
 # "any": whoever can connect. "known": only the [[peer]] entries below, from their addresses.
 callers = "any"
 
+# Viewers read studies and results over DICOMweb, at http://127.0.0.1:11180/dicom-web.
+# [dicomweb]
+# enabled = true
+# port = 11180
+# host = "127.0.0.1"           # others need a token: printf %s TOKEN | sha256sum
+# origins = []                 # ["https://viewer.hospital.example"]: web pages that may read from a browser
+
 # When is a study complete? DICOM does not say. A late image opens it again, and its result is replaced.
 [closing]
 quiet_s = 5.0           # nothing new, and no association open that sent to it

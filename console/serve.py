@@ -49,14 +49,14 @@ def serve(site: Site, console: Console) -> None:
             path = stack.enter_context(socket_path(folder))
             foundations = [redis_part(folder, path)]
             site = site.with_queue(queue_url(path))
-        parts = [*foundations, node_part(site), *worker_parts(site, WORKER_ROLES)]
-        _run(parts, console, lambda words: greeting(site, port_of(site, words)))
+        parts = [*foundations, *node_parts(site), *worker_parts(site, WORKER_ROLES)]
+        _run(parts, console, lambda words: greeting(site, port_of(site, words), web_of(site, words)))
 
 
 def serve_node(site: Site, console: Console) -> None:
     """Run the node alone. Raises `SiteError` where it cannot."""
     with only_one(site.data):
-        _run([node_part(site)], console, lambda words: tell_the_pacs(site, port_of(site, words)))
+        _run(node_parts(site), console, lambda words: tell_the_pacs(site, port_of(site, words)))
 
 
 def serve_worker(site: Site, roles: Sequence[str], console: Console) -> None:
@@ -88,6 +88,15 @@ def node_part(site: Site) -> Part:
         pulse=lambda words: echo_ourselves(site, LOOK_S, port_of(site, {"node": words}))[0],
         waits_for="its ledger, and every file of the spool to be compared with it",
     )
+
+
+def node_parts(site: Site) -> list[Part]:
+    """The node, and where the site wants it, its DICOMweb server: apart, so that no web client slows it."""
+    parts = [node_part(site)]
+    if site.dicomweb.enabled:
+        settings = site.web_site().model_dump_json()
+        parts.append(Part(name="dicomweb", command=python("dicom_node.dicomweb"), stdin=settings))
+    return parts
 
 
 def worker_parts(site: Site, roles: Sequence[str]) -> list[Part]:
@@ -162,7 +171,16 @@ def port_of(site: Site, words: Mapping[str, str]) -> int:
     return int(said[-1]) if said and said[-1].isdigit() else site.node.port
 
 
-def greeting(site: Site, port: int) -> Group:
+def web_of(site: Site, words: Mapping[str, str]) -> str:
+    """Where viewers find the studies; "" where DICOMweb is switched off."""
+    said = words.get("dicomweb", "").split()
+    if not said:
+        return ""
+    host = f"[{site.dicomweb.host}]" if ":" in site.dicomweb.host else site.dicomweb.host
+    return site.dicomweb.public_url or f"http://{host}:{said[-1]}/dicom-web"
+
+
+def greeting(site: Site, port: int, web: str = "") -> Group:
     """What the operator needs in the first minute: what to tell the PACS, what will happen, what to do
     next.
     """
@@ -180,6 +198,8 @@ def greeting(site: Site, port: int) -> Group:
             "Send results on",
             Text("`wetread init` writes wetread.toml: add a [[peer]], name it in deliver_to"),
         )
+    if web:
+        hints.add_row("For viewers", Text(f"DICOMweb at {web}"))
     hints.add_row("Watch", "wetread status --watch")
     hints.add_row("Where it is kept", str(site.data))
     hints.add_row("Stop", "Ctrl-C (nothing is lost)")

@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from console.complaints import SettingsRefused, sentences
+from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
 from dicom_node.peers import PeerSettings
 from dicom_node.routing import Rule
 from dicom_node.settings import ClosingSettings, NodeSettings, NodeSite, RetentionSettings, SpoolSettings
@@ -51,6 +52,7 @@ class Site(BaseModel):
     ledger: LedgerSettings
     spool: SpoolSettings
     node: NodeSettings = NodeSettings()
+    dicomweb: DicomWebSettings = DicomWebSettings()
     closing: ClosingSettings = ClosingSettings()
     retention: RetentionSettings = RetentionSettings()
     queue: QueueSettings | None = None  # None: `wetread serve` starts a Redis of its own.
@@ -97,6 +99,12 @@ class Site(BaseModel):
             retention=self.retention,
             peers=self.peers,
             rules=self.rules,
+        )
+
+    def web_site(self) -> WebSite:
+        """What `python -m dicom_node.dicomweb` is told."""
+        return WebSite(
+            ledger=self.ledger, spool=self.spool, dicomweb=self.dicomweb, ae_title=self.node.ae_title
         )
 
     def worker_site(self) -> WorkerSite:

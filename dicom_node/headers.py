@@ -31,6 +31,7 @@ _KEPT_MAXIMUM = 1000  # values
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _FIRST_PIXELS = 0x7FE00000  # (7FE0,xxxx): nothing that we need comes behind it
+_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _SPECIFIC_CHARACTER_SET = 0x00080005
 
 _TAG = struct.Struct("<HH")
@@ -106,6 +107,31 @@ def _kept(walker: "_Walker") -> Headers:
     return {keyword: _text(vr, value, encodings) for keyword, (vr, value) in kept.items()}
 
 
+class PixelPlace(NamedTuple):
+    """Where the pixel data of a data set is."""
+
+    tag: int  #: (7FE0,0010), or the float ones (7FE0,0008) and (7FE0,0009)
+    start: int  #: of the value, in bytes from the start of the data set
+    length: int | None  #: in bytes; None where it is encapsulated, in items of its own
+
+
+def find_pixels(data: bytes | memoryview, syntax: Uid) -> PixelPlace | None:
+    """Where the pixel data of the data set `data` is; None where it has none. Raises `HeaderUnreadable`."""
+    known = transfer_syntax(str(syntax))
+    if known is None:
+        raise HeaderUnreadable(f"transfer syntax {syntax} is not one that this node reads")
+    view = memoryview(data).cast("B")
+    walker = _Walker(view, implicit_vr=known.implicit_vr, whole=len(view))
+    for element in walker.top_level(pixels=True):
+        if element.tag in _PIXELS:
+            return PixelPlace(element.tag, element.start, _defined(element.length))
+    return None
+
+
+def _defined(length: int) -> int | None:
+    return None if length == _UNDEFINED else length
+
+
 class _Walker:
     """Goes from element to element and never beyond the end."""
 
@@ -116,14 +142,16 @@ class _Walker:
         self._elements = 0
         self._items = 0
 
-    def top_level(self) -> Iterator[_Element]:
-        """The elements before the pixel data, in the order of the bytes."""
+    def top_level(self, *, pixels: bool = False) -> Iterator[_Element]:
+        """The elements before the pixel data, in the order of the bytes; with `pixels`, that one too."""
         position, end = 0, self._whole
         while position < end:
             element = self._element(position, end, implicit_vr=self._implicit_vr)
-            if element.tag >= _FIRST_PIXELS:
+            if element.tag >= _FIRST_PIXELS and not pixels:
                 return
             yield element
+            if element.tag in _PIXELS:
+                return
             if element.length == _UNDEFINED:
                 position = self._end_of_sequence(element)
             else:

@@ -12,6 +12,7 @@ from dicom_node.acceptor import BoundedHandler, BoundedServer
 from dicom_node.association import Doorkeeper
 from dicom_node.contexts import supported_contexts
 from dicom_node.group import GroupCommit
+from dicom_node.hand_in import BackDoor
 from dicom_node.promises import Promises
 from dicom_node.receive import Receiver
 from dicom_node.senders import Senders
@@ -41,6 +42,7 @@ class Node:
         self.senders = Senders()
         self.group = GroupCommit(spool, ledger)
         receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
+        self._back_door = BackDoor(receiver, self.senders, spool.path)
         door = Doorkeeper(site.node, site.peers, self.senders, spool, ledger)
         self.promises = Promises(ledger, spool, site.peers, site.node)
         ae = AE(site.node.ae_title)
@@ -86,6 +88,7 @@ class Node:
         self.group.start()
         self.promises.start()
         self._thread.start()
+        self._back_door.open()
 
     def stop(self) -> None:
         """Stop within the setting `stop_s`: abort what is open, and record what already has its file.
@@ -93,6 +96,7 @@ class Node:
         An instance whose answer does not leave was not acknowledged: its sender keeps it and sends it again.
         """
         ends = time.monotonic() + self._site.node.stop_s
+        self._back_door.close()
         self._server.shutdown()  # No new connections from here on.
         associations = self._server.active_associations
         # Aborting waits for the peer's side of it; a peer that takes no part must not hold the others up.

@@ -9,6 +9,7 @@ from ledger.store.connect import connect
 from ledger.store.database import explained
 from ledger.store.deliveries import Deliveries
 from ledger.store.history import History
+from ledger.store.holdings import Holdings
 from ledger.store.jobs import Jobs
 from ledger.store.migrate import migrate
 from ledger.store.outbox import Outbox
@@ -32,6 +33,7 @@ class Ledger(
     Outbox,
     Sweep,
     Reading,
+    Holdings,
     History,
 ):
     """What happened to every study. Any number of processes and threads may hold one each, or share one."""

@@ -50,7 +50,8 @@ class Serving:
 def serving(folder: Path, more: str = "") -> Iterator[Serving]:
     port = free_port()
     (folder / "wetread.toml").write_text(
-        f"[node]\nport = {port}\n[spool]\nreserve_bytes = 0\nhard_percent = 100\nresume_percent = 100\n{more}"
+        f"[node]\nport = {port}\n[dicomweb]\nport = 0\n"
+        f"[spool]\nreserve_bytes = 0\nhard_percent = 100\nresume_percent = 100\n{more}"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -132,7 +133,7 @@ def test_a_port_that_is_taken_stops_the_start_with_the_reason(tmp_path: Path, we
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        (tmp_path / "wetread.toml").write_text(f"[node]\nport = {port}\n")
+        (tmp_path / "wetread.toml").write_text(f"[node]\nport = {port}\n[dicomweb]\nport = 0\n")
         done = wetread("serve")
     assert done.returncode == 1
     assert f"port {port}" in done.stderr

@@ -127,7 +127,8 @@ def site(
     port = free_port()
     data = folder / "data"
     url = ledger or f"sqlite:///{data}/ledger.sqlite"
-    text = f'[site]\ndata = "{data}"\n[node]\nport = {port}\n[ledger]\nurl = "{url}"\n{QUICK}'
+    text = f'[site]\ndata = "{data}"\n[node]\nport = {port}\n[dicomweb]\nport = 0\n'
+    text += f'[ledger]\nurl = "{url}"\n{QUICK}'
     if queue:
         text += f'[queue]\nurl = "{queue}"\n'
     if archive:

@@ -1,0 +1,71 @@
+"""`python -m dicom_node.dicomweb`: reads a `WebSite` as JSON from standard input, and serves until SIGTERM.
+
+A process of its own, so that no number of slow or greedy web clients takes time from the node that receives.
+Prints `ready <port>` on standard output once it listens. Leaves with 0 after SIGTERM or SIGINT, with 2 and
+one sentence on standard error where the site has to change something first.
+"""
+
+import os
+import signal
+import sys
+
+import structlog
+from pydantic import ValidationError
+
+from dicom_node.dicomweb.app import DicomWeb
+from dicom_node.dicomweb.readers import Readers
+from dicom_node.dicomweb.server import Server, listen
+from dicom_node.dicomweb.settings import WebSite
+from dicom_node.spool import Spool
+from ledger import journal
+from ledger.errors import SiteError
+from ledger.store.ledger import Ledger
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run the server; the exit status."""
+    journal.configure(json=not sys.stderr.isatty(), level=os.environ.get("WETREAD_LOG_LEVEL", "info"))
+    try:
+        serve(WebSite.model_validate_json(sys.stdin.read()))
+    except ValidationError as error:
+        # Only places and rules: a value may be a secret.
+        for wrong in error.errors(include_url=False, include_input=False):
+            print(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)  # noqa: T201
+        return 2
+    except SiteError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def serve(site: WebSite) -> None:
+    """Serve until SIGTERM. Raises the `SiteError` that keeps it from starting."""
+    settings = site.dicomweb
+    with listen(settings) as listening, Ledger.open(site.ledger) as ledger:
+        port = listening.getsockname()[1]
+        readers = Readers(
+            processes=settings.decoders, limit_s=settings.decode_s, bytes_max=settings.decode_bytes_max
+        )
+
+        def ready() -> None:
+            log.info("web.started", port=port)
+            print(f"ready {port}", flush=True)  # noqa: T201
+
+        server = Server(DicomWeb(site, ledger, Spool(site.spool), readers).app(), settings, ready)
+
+        def stop(*_: object) -> None:
+            server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        try:
+            server.serve_at(listening)
+        finally:
+            readers.close()
+        log.info("web.stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The server in operation: uvicorn, told to be quiet, patient within limits, and stoppable."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from dicom_node.dicomweb.connection import patient_for
+from dicom_node.dicomweb.settings import DicomWebSettings
+from ledger.errors import SiteError
+
+_HEAD_MAXIMUM = 32_768  # bytes of a request's line and headers
+_STOP_S = 5
+
+
+class WebPortTaken(SiteError):
+    """Nothing can listen at the DICOMweb server's address."""
+
+
+def listen(settings: DicomWebSettings) -> socket.socket:
+    """A socket at the configured address. Raises `WebPortTaken`."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=128)
+    except OSError as error:
+        raise WebPortTaken(
+            f"DICOMweb cannot listen at {settings.host} port {settings.port}: {error.strerror or error}. "
+            "Another port, or enabled = false, goes into [dicomweb]"
+        ) from error
+
+
+class Server(uvicorn.Server):
+    """Serves `app` until `should_exit`. Signals are the business of whoever runs it."""
+
+    def __init__(self, app: ASGIApp, settings: DicomWebSettings, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=patient_for(settings.stall_s),
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,  # It would write paths and queries.
+                server_header=False,
+                proxy_headers=False,  # Nobody's word for who he is.
+                limit_concurrency=settings.connections,
+                timeout_keep_alive=max(1, min(5, int(settings.stall_s))),
+                timeout_graceful_shutdown=_STOP_S,
+                h11_max_incomplete_event_size=_HEAD_MAXIMUM,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when it listens."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+    def serve_at(self, listening: socket.socket) -> None:
+        """Serve until `should_exit`."""
+        asyncio.run(self.serve([listening]))
