@@ -20,5 +20,5 @@ def rebuild(site: Site, console: Console) -> None:
     console.print(
         f"{found.recorded} instances are in the ledger again; {found.quarantined} files lie in quarantine.\n"
         "What is lost: the history, and which results were delivered. At the next start every study closes\n"
-        "anew; the same release makes the same results again, byte for byte, so no archive gets a second copy."
+        "anew; the same release makes the same results again, byte for byte: no archive gets a second copy."
     )

@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"  #: The peer answered Success or a warning; its archive has not yet been asked.
     COMMITTED = "committed"  #: The peer has it, by the proof that its settings ask for.
     PARKED = "parked"  #: The peer refused in a way that would repeat itself; an operator decides.
-    CANCELLED = "cancelled"  #: Withdrawn by an operator.
+    CANCELLED = "cancelled"  #: Withdrawn by an operator, or overtaken by a later result.
 
 
 class DeliveryEvent(StrEnum):
@@ -37,11 +37,13 @@ class DeliveryEvent(StrEnum):
     MISSING = "missing"  #: The read-back did not find it: it is sent again.
     RESUBMITTED = "resubmitted"  #: An operator asked for it again.
     WITHDRAWN = "withdrawn"  #: An operator cancelled it.
+    SUPERSEDED = "superseded"  #: A late instance made a newer job, whose result goes instead.
 
 
 TRANSITIONS: dict[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.WAITING, DeliveryEvent.CLAIMED): DeliveryState.SENDING,
     (DeliveryState.WAITING, DeliveryEvent.WITHDRAWN): DeliveryState.CANCELLED,
+    (DeliveryState.WAITING, DeliveryEvent.SUPERSEDED): DeliveryState.CANCELLED,
     (DeliveryState.SENDING, DeliveryEvent.ACCEPTED): DeliveryState.SENT,
     (DeliveryState.SENDING, DeliveryEvent.POSTPONED): DeliveryState.WAITING,
     (DeliveryState.SENDING, DeliveryEvent.REFUSED): DeliveryState.PARKED,

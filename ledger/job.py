@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from ledger.errors import WetreadError
 from ledger.identifiers import Digest, InstanceId, JobId, SeriesId, StudyId, Uid
+from ledger.result import ResultRecord
 
 
 class JobState(StrEnum):
@@ -126,6 +127,7 @@ class Claim:
     priority: Priority
     destinations: tuple[str, ...]
     inputs: tuple[JobInput, ...]
+    predecessor: ResultRecord | None = None  #: The report that this job's report replaces.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,7 @@ job = _table(
     _time("lease_until", nullable=True),
     Column("timings", Json, nullable=False),
     Column("supersedes", Id, ForeignKey("job.id"), nullable=True),
+    Column("predecessor", Id, nullable=True),  # result.id; no foreign key, for `result` has one to `job`.
     Index(None, "study_id"),
     Index(None, "series_id", "rule"),
     Index(None, "state", "next_attempt_at"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom import Dataset
 
+from ledger.identifiers import Uid
 from ledger.job import Outcome
 from results import codes, observer
 from results.check_segmentation import Found
@@ -19,9 +20,9 @@ from results.expect import (
     near,
 )
 from results.findings import Concept, Findings, Measurement, Segment
-from results.provenance import Run
+from results.provenance import Predecessor, Run
 from results.source import Source
-from results.uids import derived_uid
+from results.uids import tracking_uid
 from results.words import plain
 
 _WHAT = "report"
@@ -55,16 +56,14 @@ def check_report(
     )
     expect("VerifyingObserverSequence" not in dataset, f"{_WHAT}: names somebody who verified it")
     expect(dataset.CompletionFlag == "COMPLETE", f"{_WHAT}: Completion Flag is {dataset.CompletionFlag}")
+    _check_predecessor(dataset, run)
     _check_observer(dataset, run)
     _check_words(dataset, findings)
     _check_evidence(dataset, source, segmentation)
 
     groups = [item for item in walk(dataset) if _name(item) == as_code(codes.MEASUREMENT_GROUP)]
-    segments = {
-        str(derived_uid(run, f"{f.segment.number} {f.segment.label}", "tracking")): n
-        for n, f in found.items()
-    }
-    series = str(derived_uid(run, "series", "tracking"))
+    segments = {str(tracking_uid(run, f.segment.label)): n for n, f in found.items()}
+    series = str(tracking_uid(run, None))
     valued: set[str] = set()
     for group in groups:
         tracking = _uid(group, codes.TRACKING_UID)
@@ -153,6 +152,22 @@ def _check_volume(segment: Segment, said: Numbers, volume_mm3: float) -> None:
                 near([mm3], [volume_mm3], 1e-3 * volume_mm3),
                 f"{_WHAT}: volume of {segment.label!r} is {value} {unit}, its voxels {volume_mm3:.1f} mm3",
             )
+
+
+def _check_predecessor(dataset: Dataset, run: Run) -> None:
+    said = [
+        Predecessor(
+            study=Uid(study.StudyInstanceUID),
+            series=Uid(series.SeriesInstanceUID),
+            sop_class=Uid(item.ReferencedSOPClassUID),
+            sop_instance=Uid(item.ReferencedSOPInstanceUID),
+        )
+        for study in dataset.get("PredecessorDocumentsSequence", [])
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    meant = [] if run.predecessor is None else [run.predecessor]
+    expect(said == meant, f"{_WHAT}: replaces {said}, the run's predecessor is {meant}")
 
 
 def _check_observer(dataset: Dataset, run: Run) -> None:

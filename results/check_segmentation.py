@@ -27,7 +27,7 @@ from results.expect import (
 from results.findings import Findings, Segment
 from results.provenance import Run
 from results.source import Source
-from results.uids import derived_uid
+from results.uids import tracking_uid
 from results.words import long_string
 
 _WHAT = "segmentation"
@@ -118,7 +118,7 @@ def _check_segments(dataset: Dataset, findings: Findings, run: Run) -> dict[int,
             ("side", code_of(kind, "SegmentedPropertyTypeModifierCodeSequence"), as_code(segment.laterality)),
         ):
             expect(ours == theirs, f"{_WHAT}: {name} of {segment.label!r} is {ours}, the model said {theirs}")
-        tracking = str(derived_uid(run, f"{segment.number} {segment.label}", "tracking"))
+        tracking = str(tracking_uid(run, segment.label))
         expect(
             str(item.TrackingUID) == tracking, f"{_WHAT}: Tracking UID of {segment.label!r} is not this run's"
         )

@@ -14,9 +14,9 @@ from results.findings import Concept, Findings, Measurement, Segment
 from results.frames import Drawn
 from results.observer import algorithm
 from results.provenance import Run
-from results.segmentation import tracking_identifier, tracking_uid
+from results.segmentation import tracking_identifier
 from results.source import Source
-from results.uids import derived_uid
+from results.uids import tracking_uid
 from results.words import long_string
 
 Group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations
@@ -44,7 +44,7 @@ def series_group(findings: Findings, outcome: Concept, *, source: Source, run: R
     """What is said of the series as a whole (TID 1501)."""
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=str(derived_uid(run, "series", "tracking")),
+            uid=str(tracking_uid(run, None)),
             identifier=long_string(f"{run.provenance.name} series"),
         ),
         algorithm_id=algorithm(run.provenance),
@@ -75,7 +75,7 @@ def _middle_image(source: Source) -> hd.sr.SourceImageForMeasurementGroup:
 
 def _tracking(run: Run, segment: Segment) -> hd.sr.TrackingIdentifier:
     return hd.sr.TrackingIdentifier(
-        uid=str(tracking_uid(run, segment)), identifier=tracking_identifier(run, segment)
+        uid=str(tracking_uid(run, segment.label)), identifier=tracking_identifier(run, segment)
     )
 
 

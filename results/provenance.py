@@ -9,8 +9,10 @@ from this one value.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 from ledger.identifiers import Digest, Uid
+from ledger.result import NewResult
 
 MANUFACTURER = "Wetread"
 
@@ -35,6 +37,26 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """The report that this run's report replaces: the same rule looked at fewer images of the series."""
+
+    study: Uid
+    series: Uid
+    sop_class: Uid
+    sop_instance: Uid
+
+    @classmethod
+    def of(cls, report: NewResult) -> Self:
+        """The same of a result."""
+        return cls(
+            study=report.study,
+            series=report.series,
+            sop_class=report.sop_class,
+            sop_instance=report.sop_instance,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run of one model on one input set: everything in a result that is not a finding or an image.
 
@@ -43,9 +65,11 @@ class Run:
     """
 
     provenance: Provenance
+    series: Uid  #: Series Instance UID of the images
     inputs: tuple[Uid, ...]  #: SOP Instance UIDs of the whole input set
     at: datetime  #: with time zone
     software_version: str  #: of Wetread itself
+    predecessor: Predecessor | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

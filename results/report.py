@@ -32,7 +32,7 @@ from results.frames import Drawn, drawn_segments
 from results.headers import result_headers
 from results.measurements import Group, segment_group, series_group
 from results.observer import observation_context
-from results.provenance import Run
+from results.provenance import Predecessor, Run
 from results.source import Source
 from results.words import DISCLAIMER, plain, series_description
 
@@ -67,6 +67,8 @@ def build_report(findings: Findings, source: Source, run: Run, segmentation: Dat
     dataset.PreliminaryFlag = "PRELIMINARY"
     dataset.ReferencedPerformedProcedureStepSequence = []  # Type 2
     dataset.PerformedProcedureCodeSequence = []  # Type 2
+    if run.predecessor is not None:
+        dataset.PredecessorDocumentsSequence = [_predecessor(run.predecessor)]
 
     drawn = drawn_segments(findings) if segmentation is not None else ()
     root = hd.sr.MeasurementReport(
@@ -159,8 +161,19 @@ def _evidence(dataset: Dataset, source: Source, segmentation: Dataset | None) ->
     used = sorted(
         {(series_of[instance], instance, sop_class) for sop_class, instance in referenced_instances(dataset)}
     )
+    return [_hierarchy(str(dataset.StudyInstanceUID), used)]
+
+
+def _predecessor(report: Predecessor) -> Dataset:
+    """The report that this one replaces (PS3.3 §C.17.2): a late image must not leave two that look alike."""
+    named = (str(report.series), str(report.sop_instance), str(report.sop_class))
+    return _hierarchy(str(report.study), [named])
+
+
+def _hierarchy(study_uid: str, used: Sequence[tuple[str, str, str]]) -> Dataset:
+    """(series, instance, SOP class), sorted, as references by study and series (PS3.3 §C.17.2.1)."""
     study = Dataset()
-    study.StudyInstanceUID = dataset.StudyInstanceUID
+    study.StudyInstanceUID = study_uid
     study.ReferencedSeriesSequence = []
     for series_uid, members in groupby(used, key=lambda member: member[0]):
         series = Dataset()
@@ -172,4 +185,4 @@ def _evidence(dataset: Dataset, source: Source, segmentation: Dataset | None) ->
             item.ReferencedSOPInstanceUID = instance
             series.ReferencedSOPSequence.append(item)
         study.ReferencedSeriesSequence.append(series)
-    return [study]
+    return study

@@ -20,7 +20,7 @@ from results.headers import result_headers
 from results.observer import algorithm_identification
 from results.provenance import Run
 from results.source import Source
-from results.uids import derived_uid
+from results.uids import derived_uid, tracking_uid
 from results.words import DISCLAIMER, long_string, series_description
 
 SEGMENTATION_STORAGE = Uid("1.2.840.10008.5.1.4.1.1.66.4")
@@ -69,13 +69,8 @@ def build_segmentation(findings: Findings, source: Source, run: Run) -> Dataset 
     return dataset
 
 
-def tracking_uid(run: Run, segment: Segment) -> Uid:
-    """The name of this segment's finding in every object of the run, and again on a retry."""
-    return derived_uid(run, f"{segment.number} {segment.label}", "tracking")
-
-
 def tracking_identifier(run: Run, segment: Segment) -> str:
-    """The same for people: model and label."""
+    """What its Tracking UID says, for people: model and label."""
     return long_string(f"{run.provenance.name} {segment.label}")
 
 
@@ -128,7 +123,7 @@ def _segment(item: Drawn, run: Run) -> hd.seg.SegmentDescription:
         segmented_property_type=codes.coded(segment.kind),
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm_identification(run.provenance),
-        tracking_uid=str(tracking_uid(run, segment)),
+        tracking_uid=str(tracking_uid(run, segment.label)),
         tracking_id=tracking_identifier(run, segment),
         display_color=hd.color.CIELabColor.from_rgb(*segment.colour_rgb),
     )

@@ -1,16 +1,20 @@
 """
 UIDs that derive from what a result is made of, so that doing it twice is doing it once.
 
-The same model, settings and input set, received at the same time, give the same series and the same instance,
-whoever computes and whenever: an archive that is sent a result again keeps one copy. And whatever else can
-change a byte is part of the UID, so equal UIDs are equal bytes. Series UIDs derive too, for there are archives
-that keep two copies of an instance if only its series differs.
+The same model, settings and input set, received at the same time, give the same series and the same
+instance, whoever computes and whenever: an archive that is sent a result again keeps one copy. And whatever
+else can change a byte is part of the UID, so equal UIDs are equal bytes. Series UIDs derive too, for there
+are archives that keep two copies of an instance if only its series differs.
+
+A finding's Tracking UID is another matter: it says that two results speak of the same thing.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from ledger.identifiers import Uid
+from ledger.result import Role
 from results.provenance import Run
 
 _NAMESPACE = "wetread result 1"
@@ -36,6 +40,21 @@ def derived_uid(run: Run, role: str, level: str) -> Uid:
         run.at.isoformat(),
         *sorted(str(uid) for uid in run.inputs),
     ]
+    if role == Role.REPORT and run.predecessor is not None:
+        parts.append(f"after {run.predecessor.sop_instance}")
+    return _uid(parts)
+
+
+def tracking_uid(run: Run, label: str | None) -> Uid:
+    """The name of the segment called `label`, or of the series as a whole, in every object about this series.
+
+    It derives from series, model and label alone: the same before and after a late image.
+    """
+    subject = "series" if label is None else f"segment {label}"
+    return _uid([_NAMESPACE, "tracking", str(run.series), run.provenance.identity, subject])
+
+
+def _uid(parts: Sequence[str]) -> Uid:
     number = int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:16], "big")
     number = (number & ~(0xF << 76)) | (0x8 << 76)  # version 8: made by a rule of our own
     number = (number & ~(0x3 << 62)) | (0x2 << 62)  # the RFC's variant

@@ -21,6 +21,7 @@ from ledger.identifiers import JobId, Uid
 from ledger.job import Claim, JobEvent, JobState, LeaseLost
 from ledger.result import NewResult
 from ledger.store.ledger import Ledger
+from results.provenance import Predecessor
 from worker.attempt import Child, Interrupted, Lost
 from worker.claim import Bell, Interruption, Lease
 from worker.exchange import Done, Failed, ResultFile, RunReply, RunRequest
@@ -51,8 +52,8 @@ def complete_at(paths: Sequence[Path]) -> float:
     """When the last of these spool files was received, in whole seconds since 1970 UTC: the time of a result.
 
     The file's own time of modification, and nothing that the ledger knows: so a job that is opened again by a
-    renamed rule, a second rule or a rebuilt ledger makes the same bytes under the same UIDs. Backups keep it, to
-    the second. A file that is missing counts for nothing here; `Verification` says so.
+    renamed rule, a second rule or a rebuilt ledger makes the same bytes under the same UIDs. Backups keep it,
+    to the second. A file that is missing counts for nothing here; `Verification` says so.
     """
     times = [0]
     for path in paths:
@@ -167,6 +168,7 @@ class Bench:
             inputs=tuple(map(str, paths)),
             out=str(folder),
             at=complete_at(paths),
+            predecessor=claim.predecessor and Predecessor.of(claim.predecessor),
             device=self._settings.device,
             allow_python_models=self._settings.allow_python_models,
         )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from ledger.errors import WetreadError
 from ledger.job import Outcome
 from ledger.result import Role
+from results.provenance import Predecessor
 
 _LENGTH = struct.Struct(">I")
 #: Requests name thousands of files at most; anything longer is no message.
@@ -36,6 +37,7 @@ class RunRequest(BaseModel, frozen=True, extra="forbid"):
     at: float  #: the run's time, seconds since 1970 UTC: the same inputs have the same
     device: str = "auto"
     allow_python_models: bool = False
+    predecessor: Predecessor | None = None  #: the report that this run's report replaces
 
 
 class ResultFile(BaseModel, frozen=True, extra="forbid"):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from pydicom import Dataset
 
-from ledger.errors import StudyError
+from ledger.errors import SiteError, StudyError
 from ledger.identifiers import Uid
 from ledger.implementation import software_version
 from ledger.result import Role
@@ -61,11 +61,22 @@ class Residents:
         return model
 
 
+class NoSuchDevice(SiteError):
+    """Jobs shall run on a device that this machine does not have, or cannot use."""
+
+
 def device_named(name: str) -> str:
-    """The device that `name` stands for: "auto" is the first GPU, or the CPU where there is none."""
-    if name != "auto":
-        return name
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    """The device that `name` stands for: "auto" is the first GPU, or the CPU where there is none.
+
+    Raises `NoSuchDevice`.
+    """
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    device = {"auto": (gpus or ["cpu"])[0], "cuda": "cuda:0"}.get(name, name)
+    if device not in ("cpu", *gpus):
+        raise NoSuchDevice(
+            f"there is no device {name!r} that could be used here, only {' and '.join(['cpu', *gpus])}"
+        )
+    return device
 
 
 def warm_up() -> None:
@@ -119,9 +130,11 @@ def analyse(
 
     run = Run(
         provenance=provenance,
+        series=Uid.parse(str(source.first.SeriesInstanceUID)),
         inputs=tuple(Uid.parse(str(dataset.SOPInstanceUID)) for dataset in source.datasets),
         at=datetime.fromtimestamp(request.at, UTC),
         software_version=software_version(),
+        predecessor=request.predecessor,
     )
     enter("encode", None)
     with clock.measuring("encode"):

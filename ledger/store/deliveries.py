@@ -1,8 +1,6 @@
 """Deliveries: one result to one peer, again and again until the peer has it."""
 
-from typing import Any
-
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
 from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryRecord, DeliveryState
 from ledger.identifiers import DeliveryId, JobId
@@ -10,7 +8,7 @@ from ledger.result import ResultRecord
 from ledger.schema import delivery, result, study
 from ledger.store.database import Database, Transaction
 from ledger.store.moves import DELIVERY, STUDY, lock, lock_held, locked, move, renew
-from ledger.store.outbox import due_delivery, hint_deliveries
+from ledger.store.outbox import due_delivery, hint_deliveries, hint_next
 from ledger.store.rows import delivery_record, result_record
 from ledger.transition import IllegalTransition
 
@@ -89,7 +87,7 @@ class Deliveries(Database):
             if event is DeliveryEvent.POSTPONED:
                 hint_deliveries(tx, [row.id])
             else:
-                _hint_next(tx, row)
+                hint_next(tx, row)
             return DeliveryState(state)
 
     def sent_deliveries(self, limit: int = 100) -> list[DeliveryRecord]:
@@ -118,7 +116,7 @@ class Deliveries(Database):
         with self.write() as tx:
             row = lock(tx, DELIVERY, delivery_id)
             move(tx, DELIVERY, row, DeliveryEvent.WITHDRAWN, because=because)
-            _hint_next(tx, row)
+            hint_next(tx, row)
 
     def retry_delivery(self, delivery_id: DeliveryId, because: str) -> None:
         """Send a parked or cancelled delivery after all. Raises `IllegalTransition`, `NotInLedger`."""
@@ -140,14 +138,3 @@ class Deliveries(Database):
 
 def _result(tx: Transaction, result_id: int) -> ResultRecord:
     return result_record(tx.connection.execute(select(result).where(result.c.id == result_id)).one())
-
-
-def _hint_next(tx: Transaction, row: Row[Any]) -> None:
-    """Have the queue told of what waited for this one."""
-    query = select(delivery.c.id).where(
-        delivery.c.study_id == row.study_id,
-        delivery.c.peer == row.peer,
-        delivery.c.job_id >= row.job_id,
-        due_delivery(tx.now),
-    )
-    hint_deliveries(tx, tx.connection.execute(query.order_by(delivery.c.id)).scalars().all())

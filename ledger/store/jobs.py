@@ -13,12 +13,13 @@ from sqlalchemy import Row, insert, select
 from ledger.delivery import DeliveryState
 from ledger.identifiers import DeliveryId, Digest, JobId, StudyId, Uid
 from ledger.job import Claim, JobEvent, JobInput, JobState, Outcome, Priority
-from ledger.result import NewResult, Role
+from ledger.result import NewResult, ResultRecord, Role
 from ledger.schema import delivery, instance, job, job_input, result, series, study
 from ledger.store.database import Database, Transaction
 from ledger.store.history import note
 from ledger.store.moves import JOB, STUDY, lock, lock_held, locked, move, renew
 from ledger.store.outbox import due_delivery, hint_deliveries, hint_jobs
+from ledger.store.rows import result_record
 from ledger.study import StudyState
 from ledger.transition import IllegalTransition
 
@@ -80,6 +81,7 @@ class Jobs(Database):
                 priority=Priority(row.priority),
                 destinations=tuple(row.destinations),
                 inputs=_inputs(tx, row.id),
+                predecessor=_predecessor(tx, row),
             )
 
     def renew_job(self, claim: Claim) -> bool:
@@ -193,6 +195,12 @@ def _inputs(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:
         JobInput(sop_instance=Uid(row.sop_instance), path=row.path, digest=Digest(row.digest))
         for row in tx.connection.execute(query)
     )
+
+
+def _predecessor(tx: Transaction, row: Row[Any]) -> ResultRecord | None:
+    if row.predecessor is None:
+        return None
+    return result_record(tx.connection.execute(select(result).where(result.c.id == row.predecessor)).one())
 
 
 def _result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:

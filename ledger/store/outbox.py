@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     Integer,
+    Row,
     Select,
     and_,
     bindparam,
@@ -84,6 +85,17 @@ def held_back() -> ColumnElement[bool]:
             and_(first.c.job_id == delivery.c.job_id, delivery.c.root, ~first.c.root),
         ),
     )
+
+
+def hint_next(tx: Transaction, row: Row[Any]) -> None:
+    """Have the queue told of what waited for this one."""
+    query = select(delivery.c.id).where(
+        delivery.c.study_id == row.study_id,
+        delivery.c.peer == row.peer,
+        delivery.c.job_id >= row.job_id,
+        due_delivery(tx.now),
+    )
+    hint_deliveries(tx, tx.connection.execute(query.order_by(delivery.c.id)).scalars().all())
 
 
 @cache

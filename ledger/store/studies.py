@@ -6,21 +6,25 @@ Closing is optimistic: the judge says which facts it saw, and nothing happens if
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ledger.delivery import DeliveryEvent, DeliveryState
 from ledger.identifiers import JobId, StudyId
 from ledger.job import JobEvent, JobState, NewJob
-from ledger.schema import instance, job, job_input, routing_note, series, study
+from ledger.result import Role
+from ledger.schema import delivery, instance, job, job_input, result, routing_note, series, study
 from ledger.store.database import Database, Transaction
 from ledger.store.history import note
-from ledger.store.moves import JOB, STUDY, lock, locked, move
-from ledger.store.outbox import hint_jobs
+from ledger.store.moves import DELIVERY, JOB, STUDY, lock, locked, move
+from ledger.store.outbox import hint_jobs, hint_next
 from ledger.store.rows import instance_record, series_record, study_record
 from ledger.study import InstanceRecord, RoutingNote, SeriesRecord, StudyEvent, StudyRecord, StudyState
 
 #: What a later job of the same rule and series overtakes.
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
+#: A peer has it, or is about to.
+_ARRIVES = (DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.COMMITTED)
 
 
 class Studies(Database):
@@ -128,6 +132,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         "next_attempt_at": tx.now,
         "timings": {},
         "supersedes": max((row.id for row in earlier), default=None),
+        "predecessor": None,
     }
     job_id = tx.connection.execute(
         dialect.insert(job).values(values).on_conflict_do_nothing(index_elements=["key"]).returning(job.c.id)
@@ -155,8 +160,37 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
                 JobEvent.SUPERSEDED,
                 because=f"overtaken by job {job_id}: more instances arrived",
             )
+    _withdraw(tx, [row.id for row in earlier], job_id)
+    predecessor = _predecessor(tx, [row.id for row in earlier], new)
+    tx.connection.execute(update(job).where(job.c.id == job_id).values(predecessor=predecessor))
     hint_jobs(tx, [(job_id, new.priority)])
     return JobId(job_id)
+
+
+def _withdraw(tx: Transaction, overtaken: Sequence[int], job_id: int) -> None:
+    """Do not send what is out of date before it arrives. What is on its way already arrives."""
+    waiting = (delivery.c.job_id.in_(overtaken)) & (delivery.c.state == DeliveryState.WAITING)
+    because = f"overtaken by job {job_id}: more instances arrived"
+    rows = locked(tx, DELIVERY, waiting)
+    for row in rows:
+        move(tx, DELIVERY, row, DeliveryEvent.SUPERSEDED, because=because)
+    for row in rows:
+        hint_next(tx, row)
+
+
+def _predecessor(tx: Transaction, overtaken: Sequence[int], new: NewJob) -> int | None:
+    """The latest report of the overtaken jobs that the destinations may have: the new one names it.
+
+    Decided once, here, for it is part of the new report's bytes. A shadow run's is the latest that is kept.
+    """
+    reports = select(func.max(result.c.id)).where(
+        result.c.job_id.in_(overtaken), result.c.role == Role.REPORT
+    )
+    if new.destinations:
+        there = (delivery.c.result_id == result.c.id) & delivery.c.state.in_(_ARRIVES)
+        reports = reports.where(exists().where(there))
+    found: int | None = tx.connection.execute(reports).scalar()
+    return found
 
 
 def _insert_inputs(tx: Transaction, job_id: int, new: NewJob) -> None:

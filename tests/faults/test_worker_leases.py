@@ -125,7 +125,7 @@ def test_every_part_stops_within_its_time_although_redis_is_away(tmp_path):
 
 
 def test_other_jobs_on_the_same_images_make_the_same_bytes_under_the_same_uids(tmp_path):
-    """Another rule, a ledger that was lost, images that came again: none of it is a reason for other bytes."""
+    """Another rule, a ledger that was lost, images that came again: no reason for other bytes."""
     with worker_bench(tmp_path) as bench:
         first = bench.open_job(model("Fine"))
         for path in (tmp_path / "spool" / "instances").rglob("*.dcm"):

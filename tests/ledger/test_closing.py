@@ -1,11 +1,13 @@
 import pytest
 
+from ledger.delivery import DeliveryState
 from ledger.identifiers import StudyId
-from ledger.job import JobState, Priority
+from ledger.job import JobEvent, JobState, Priority
+from ledger.result import Role
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, StudyState
-from tests.ledger.site import claim, close, finish, new_job, receive, slice_of
+from tests.ledger.site import claim, close, finish, new_job, receive, send, slice_of
 
 
 def test_closing_opens_the_jobs_and_tells_the_queue_in_one_transaction(ledger: Ledger) -> None:
@@ -129,6 +131,68 @@ def test_a_finished_job_stays_finished_and_is_what_the_new_one_supersedes(ledger
         JobState.QUEUED,
     ]
     assert [ledger.job(job_id).supersedes for job_id in (first, second, third)] == [None, first, second]
+
+
+def test_what_a_late_slice_made_out_of_date_is_not_sent_any_more(ledger: Ledger) -> None:
+    study_id = receive(ledger, "1.2.3")
+    (first,) = close(ledger, study_id, [new_job(ledger, study_id, to=("PACS", "RESEARCH"))])
+    finish(ledger, claim(ledger, first))
+    to_pacs, to_research, *_ = ledger.deliveries_of(first)
+    assert to_pacs.result.role is Role.SEGMENTATION
+    send(ledger, to_pacs.id)
+    assert ledger.claim_delivery(to_research.id, owner="sender-1", lease_s=60) is not None
+    ledger.record_arrivals([slice_of("1.2.3", 4)])
+
+    (second,) = close(ledger, study_id, [new_job(ledger, study_id, to=("PACS", "RESEARCH"))])
+
+    # What is there stays there, and what is on its way arrives.
+    sent, sending, *withdrawn = ledger.deliveries_of(first)
+    assert (sent.state, sending.state) == (DeliveryState.SENT, DeliveryState.SENDING)
+    because = f"overtaken by job {second}: more instances arrived"
+    assert {(one.state, one.because) for one in withdrawn} == {(DeliveryState.CANCELLED, because)}
+    told = [e for e in ledger.history(job_id=first) if e.thing == "delivery" and e.event == "superseded"]
+    assert [(e.thing_id, e.before, e.after) for e in told] == [
+        (one.id, "waiting", "cancelled") for one in withdrawn
+    ]
+    # Neither peer got the first report, so the second names none.
+    assert claim(ledger, second).predecessor is None
+
+
+def test_a_new_report_names_the_one_that_its_destination_has(ledger: Ledger) -> None:
+    study_id = receive(ledger, "1.2.3")
+    (first,) = close(ledger, study_id, [new_job(ledger, study_id)])
+    finish(ledger, claim(ledger, first))
+    for one in ledger.deliveries_of(first):
+        send(ledger, one.id)
+    ledger.record_arrivals([slice_of("1.2.3", 4)])
+    (second,) = close(ledger, study_id, [new_job(ledger, study_id)])
+    ledger.record_arrivals([slice_of("1.2.3", 5)])
+    other, third = close(
+        ledger, study_id, [new_job(ledger, study_id, rule="other"), new_job(ledger, study_id)]
+    )
+
+    # The second was overtaken before it ran: the first is still the one to replace.
+    assert ledger.job(second).state is JobState.CANCELLED
+    (report,) = [made for made in ledger.results_of(first) if made.role is Role.REPORT]
+    held = claim(ledger, third)
+    assert held.predecessor == report
+    assert claim(ledger, other).predecessor is None
+    # It is part of the new report's bytes, so nothing that happens later changes it.
+    ledger.cancel_delivery(ledger.deliveries_of(first)[-1].id, "the archive lost it")
+    ledger.return_job(held, JobEvent.CRASHED, because="", retry_in_s=0, attempts_max=3)
+    assert claim(ledger, third).predecessor == report
+
+
+def test_a_shadow_runs_report_names_the_latest_that_is_kept(ledger: Ledger) -> None:
+    study_id = receive(ledger, "1.2.3")
+    (first,) = close(ledger, study_id, [new_job(ledger, study_id, to=())])
+    finish(ledger, claim(ledger, first))
+    ledger.record_arrivals([slice_of("1.2.3", 4)])
+    (second,) = close(ledger, study_id, [new_job(ledger, study_id, to=())])
+
+    held = claim(ledger, second)
+    assert held.predecessor is not None
+    assert (held.predecessor.job_id, held.predecessor.role) == (first, Role.REPORT)
 
 
 def test_notes_are_those_of_the_latest_closing(ledger: Ledger) -> None:

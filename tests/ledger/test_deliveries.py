@@ -75,7 +75,7 @@ def test_the_results_of_a_study_reach_a_peer_in_the_order_of_its_jobs(ledger: Le
     leaf, root = finish(ledger, claim(ledger, first))
     study_id = ledger.job(first).study_id
     ledger.record_arrivals([slice_of("1.2.3", 4)])
-    (second,) = close(ledger, study_id, [new_job(ledger, study_id)])
+    (second,) = close(ledger, study_id, [new_job(ledger, study_id, rule="other")])
     later_leaf, _ = finish(ledger, claim(ledger, second))
     elsewhere, _ = finish(ledger, claim(ledger, queued_job(ledger, "1.2.4")))
 

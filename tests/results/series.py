@@ -15,7 +15,7 @@ from ledger.identifiers import Digest, Uid
 from ledger.job import Outcome
 from results import codes
 from results.findings import Concept, Findings, Measurement, Segment, refused
-from results.provenance import Provenance, Run
+from results.provenance import Predecessor, Provenance, Run
 from results.source import Source
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -207,6 +207,14 @@ def _enhanced(base: Dataset, kind: Kind, space: hd.VolumeGeometry) -> Dataset:
     return d
 
 
+PREDECESSOR = Predecessor(
+    study=Uid(f"{ROOT}.1"),
+    series=Uid("2.25.77"),
+    sop_class=Uid("1.2.840.10008.5.1.4.1.1.88.34"),
+    sop_instance=Uid("2.25.78"),
+)
+
+
 def a_run(
     of: Source,
     *,
@@ -225,6 +233,7 @@ def a_run(
     )
     return Run(
         provenance=provenance,
+        series=Uid(str(of.first.SeriesInstanceUID)),
         inputs=tuple(Uid(str(d.SOPInstanceUID)) for d in of.datasets),
         at=at or datetime(2026, 1, 2, 12, 30, 15, 250000, tzinfo=UTC),
         software_version="0.1.0",

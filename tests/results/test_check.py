@@ -241,6 +241,11 @@ def _other_observer(sr: Dataset) -> None:
     next(_items(sr, codes.OBSERVER_UID)).UID = "2.25.7"
 
 
+def _replaces_something(sr: Dataset) -> None:
+    study = sr.CurrentRequestedProcedureEvidenceSequence[0]
+    sr.PredecessorDocumentsSequence = [study]
+
+
 def _other_version_in_report(sr: Dataset) -> None:
     next(_items(sr, codes.ALGORITHM_VERSION)).TextValue = "0.9"
 
@@ -284,6 +289,7 @@ IN_REPORT = (
     _too_much_evidence,
     _no_caution,
     _other_observer,
+    _replaces_something,
     _other_version_in_report,
     *BOTH,
 )

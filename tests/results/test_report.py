@@ -1,6 +1,7 @@
 """A report gives every value with its unit, says what it is about, and never keeps silent."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -18,7 +19,18 @@ from results.report import comments, referenced_instances
 from results.source import Source
 from results.words import DISCLAIMER
 from tests.results.made import make
-from tests.results.series import KINDS, SHAPE, findings, label_map, not_analysed, nothing_found, source
+from tests.results.series import (
+    KINDS,
+    PREDECESSOR,
+    ROOT,
+    SHAPE,
+    a_run,
+    findings,
+    label_map,
+    not_analysed,
+    nothing_found,
+    source,
+)
 
 
 def _named(sr: Dataset, concept: codes.Concept) -> list[Dataset]:
@@ -101,6 +113,23 @@ def test_36_evidence_is_what_the_content_refers_to(kind: str, tmp_path: Path) ->
     assert listed == {instance for _, instance in referenced_instances(sr)}
     assert study.StudyInstanceUID == made.source.first.StudyInstanceUID
     assert "PertinentOtherEvidenceSequence" not in sr
+
+
+def test_a_report_names_the_report_that_it_replaces(tmp_path: Path) -> None:
+    of = source()
+    made = make(tmp_path, of=of, run=replace(a_run(of), predecessor=PREDECESSOR))
+    (study,) = made.sr.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (item,) = series.ReferencedSOPSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (f"{ROOT}.1", "2.25.77")
+    assert (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID) == (made.sr.SOPClassUID, "2.25.78")
+    made.check()
+    # It is no evidence: nothing of it went into the new one.
+    assert "2.25.78" not in {instance for _, instance in referenced_instances(made.sr)}
+
+
+def test_a_first_report_replaces_nothing(tmp_path: Path) -> None:
+    assert "PredecessorDocumentsSequence" not in make(tmp_path).sr
 
 
 def test_37_the_root_refers_to_every_leaf_and_not_to_every_image(tmp_path: Path) -> None:

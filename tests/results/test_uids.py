@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.identifiers import Digest, Uid
-from results.uids import derived_uid
+from results.uids import derived_uid, tracking_uid
 from tests.peers.programs import interpreter
 from tests.results.made import make
-from tests.results.series import a_run, source
+from tests.results.series import PREDECESSOR, a_run, source
 
 _BUILD = """
 import sys, time
@@ -108,3 +108,23 @@ def test_the_rule_by_which_uids_derive_does_not_change(role: str) -> None:
         "report": "2.25.330402067615014449244280953672589604929",
     }
     assert str(derived_uid(_RUN, role, "instance")) == expected[role]
+
+
+def test_38_a_finding_keeps_its_tracking_uid_when_a_late_image_comes() -> None:
+    before = replace(_RUN, inputs=_RUN.inputs[:-1], at=datetime(2025, 5, 5, tzinfo=UTC))
+    assert derived_uid(before, "report", "instance") != derived_uid(_RUN, "report", "instance")
+    assert tracking_uid(before, "Left lung") == tracking_uid(_RUN, "Left lung")
+    assert tracking_uid(before, None) == tracking_uid(_RUN, None)
+
+
+def test_38_another_finding_series_or_model_has_another_tracking_uid() -> None:
+    other_series = replace(_RUN, series=Uid("2.25.4"))
+    other_model = replace(_RUN, provenance=replace(_RUN.provenance, name="other"))
+    named = [tracking_uid(run, "Left lung") for run in (_RUN, other_series, other_model)]
+    assert len({*named, tracking_uid(_RUN, "Right lung"), tracking_uid(_RUN, None)}) == 5
+
+
+def test_a_report_that_replaces_another_has_uids_of_its_own_and_shares_the_segmentation() -> None:
+    later = replace(_RUN, predecessor=PREDECESSOR)
+    assert derived_uid(later, "report", "instance") != derived_uid(_RUN, "report", "instance")
+    assert derived_uid(later, "segmentation", "instance") == derived_uid(_RUN, "segmentation", "instance")

@@ -160,6 +160,7 @@ def _what_is_done() -> None:
         _time("lease_until", nullable=True),
         _text("timings"),
         sa.Column("supersedes", _Id, sa.ForeignKey("job.id"), nullable=True),
+        _id("predecessor"),
         sa.UniqueConstraint("key"),
     )
     _index("job", "study_id")
