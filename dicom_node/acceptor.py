@@ -155,8 +155,8 @@ class BoundedUpperLayer(DULServiceProvider):
         try:
             super().run_reactor()
         except InvalidEventError:
-            # What PS3.8 Table 9-10 has no row for, such as a C-ECHO behind our own A-ABORT. The association has
-            # ended and nothing is owed; pynetdicom would leave the connection to the garbage collector.
+            # What PS3.8 Table 9-10 has no row for, such as a C-ECHO behind our own A-ABORT. The association
+            # has ended and nothing is owed; pynetdicom would leave the connection to the garbage collector.
             if self.socket is not None:
                 self.socket.close()
         finally:

@@ -284,8 +284,8 @@ class Part:
     """A file that is being written, under no name yet. A context manager: what was not placed is deleted.
 
     A file that already has the name has the same data set. If it is whole it stays, with the header that says
-    who sent it first; what a failing disk did to it in the meantime is healed by the copy that just came. Every
-    method raises `SpoolFull` or `SpoolBroken`, after which only `discard` is left to do.
+    who sent it first; what a failing disk did to it in the meantime is healed by the copy that just came.
+    Every method raises `SpoolFull` or `SpoolBroken`, after which only `discard` is left to do.
     """
 
     def __init__(self, spool: Spool, temporary: Path, header: bytes) -> None:
