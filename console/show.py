@@ -17,6 +17,7 @@ from rich.text import Text
 from console.settings import Site
 from console.tables import clock_time, duration, listed, local_time, plain_table, size, state, timings
 from console.why import why
+from dicom_node.routing import without_values
 from ledger.commitment import CommitmentRecord, reason_words
 from ledger.delivery import DeliveryRecord
 from ledger.errors import WetreadError
@@ -27,7 +28,25 @@ from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 
 _NUMBERED = ("job", "delivery", "commitment")
-_PRIVATE = ("patient_id", "patient_name")
+# Of the study: what names the patient, or is free text in which people name patients.
+_PRIVATE = ("patient_id", "patient_name", "description")
+
+#: The headers of a series that tell how it was made and nothing of people. All others are private.
+_TECHNICAL = frozenset({
+    "Modality", "BodyPartExamined", "Laterality", "PatientPosition", "ImageType", "SpecificCharacterSet",
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "SeriesNumber", "AcquisitionNumber", "InstanceNumber", "NumberOfFrames",
+    "Manufacturer", "ManufacturerModelName", "SoftwareVersions",
+    "KVP", "XRayTubeCurrent", "ExposureTime", "Exposure", "ConvolutionKernel", "FilterType", "ScanOptions",
+    "GantryDetectorTilt", "ReconstructionDiameter", "DataCollectionDiameter", "RevolutionTime",
+    "SingleCollimationWidth", "TotalCollimationWidth", "SpiralPitchFactor", "CTDIvol",
+    "MagneticFieldStrength", "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "RepetitionTime",
+    "EchoTime", "InversionTime", "FlipAngle", "EchoTrainLength",
+    "SliceThickness", "SpacingBetweenSlices", "SliceLocation", "PixelSpacing", "ImagePositionPatient",
+    "ImageOrientationPatient", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "WindowCenter", "WindowWidth", "LossyImageCompression", "LossyImageCompressionRatio",
+})  # fmt: skip
 
 
 class NotFound(WetreadError):
@@ -266,17 +285,16 @@ def quarantine(site: Site, ledger: Ledger) -> RenderableType:
 
 
 def as_values(story: Story, *, patient: bool) -> dict[str, object]:
-    """The same for programs. The patient's name and id are in it only where `patient`."""
+    """The same for programs. Who the patient is, and what people typed, are in it only where `patient`."""
     values = asdict(story)
     if not patient:
         for key in _PRIVATE:
             values["study"].pop(key)
         for series in values["series"]:
-            series["headers"] = {
-                key: text
-                for key, text in series["headers"].items()
-                if not key.startswith(("Patient", "OtherPatient"))
-            }
+            series["headers"] = {key: text for key, text in series["headers"].items() if key in _TECHNICAL}
+        values["why"] = without_values(values["why"])
+        for reasoned in (*values["notes"], *values["history"]):
+            reasoned["because"] = without_values(reasoned["because"])
     return values
 
 

@@ -18,6 +18,7 @@ from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
 from console.why import why
+from dicom_node.routing import without_values
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import JobId
 from ledger.job import JobState
@@ -157,7 +158,9 @@ def _studies(standing: Standing, patient: bool) -> RenderableType:
 
 
 def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
-    """The same for programs. Patient names are in it only where `patient`."""
+    """The same for programs. Patient names, and what headers say in free text, are in it only where
+    `patient`.
+    """
     return {
         "at": standing.at,
         "well": standing.well,
@@ -182,7 +185,7 @@ def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
                 "last_arrival_at": line.study.last_arrival_at,
                 "closed_because": line.study.closed_because,
                 "jobs": list(line.jobs),
-                "where": line.where,
+                "where": line.where if patient else without_values(line.where),
                 **(
                     {"patient_name": line.study.patient_name, "accession_number": line.study.accession_number}
                     if patient  # Monitoring keeps what it is given: patients are shown only when asked for.

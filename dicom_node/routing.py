@@ -74,6 +74,10 @@ AETitles = Annotated[frozenset[str], BeforeValidator(_several), AfterValidator(_
 Pattern = Annotated[str, AfterValidator(_pattern)]  # A regular expression; upper and lower case are the same.
 
 
+# As `_text` quotes it.
+_QUOTED = re.compile(r""" is (?:'.*?'|".*?"), rule asks /""", re.DOTALL)
+
+
 class Rule(BaseModel, frozen=True, extra="forbid"):
     """One line of site policy. Every condition that is given has to hold."""
 
@@ -217,6 +221,13 @@ def _text(pattern: str | None, series: SeriesFacts, keyword: str, words: str) ->
     if _compiled(pattern).search(value):
         return None
     return f"{words} is {repr(value) if value else 'not given'}, rule asks /{pattern}/"
+
+
+def without_values(because: str) -> str:
+    """A reason of the rules without the free text of headers that it quotes: who typed it may have named the
+    patient.
+    """
+    return _QUOTED.sub(" does not match, rule asks /", because)
 
 
 def _sender(rule: Rule, series: SeriesFacts) -> str | None:

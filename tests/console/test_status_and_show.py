@@ -124,9 +124,13 @@ def test_a_refused_result_is_sent_again_on_request(wetread: Wetread, site: Fille
 
 
 def test_patients_are_named_only_on_request(wetread: Wetread, site: FilledSite) -> None:
-    site.ledger.record_arrivals(
-        [slice_of("1.2.3", 1, PatientName="Canary^Bird", PatientID="CANARY-ID", AccessionNumber="A-77")]
-    )
+    named = {"PatientName": "Canary^Bird", "PatientID": "CANARY-ID", "AccessionNumber": "A-77"}
+    others = dict.fromkeys(
+        ("ReferringPhysicianName", "OperatorsName", "ResponsiblePerson", "AdmissionID", "MilitaryRank",
+         "StudyComments", "PatientComments", "InstitutionName", "RequestingPhysician"), "canary"
+    )  # fmt: skip
+    site.ledger.record_arrivals([slice_of("1.2.3", 1, **named, **others, ConvolutionKernel="B40f")])
+    assert "B40f" in wetread("show", "A-77", "--json").stdout
     for command in (["status"], ["status", "--json"], ["show", "A-77"], ["show", "A-77", "--json"]):
         shown = wetread(*command).stdout
         # What programs collect stays without anything that leads to a patient.

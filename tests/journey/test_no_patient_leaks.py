@@ -3,6 +3,7 @@ else.
 """
 
 import base64
+import json
 import re
 import threading
 from pathlib import Path
@@ -20,6 +21,13 @@ from tests.peers.redis_server import redis
 pytestmark = [pytest.mark.peer, pytest.mark.journey]
 
 BODY = re.compile(r"body\W+([A-Za-z0-9+/=]{8,})")
+DESCRIBED = """
+[[rule]]
+name = "described"
+model = "lung_ct"
+modality = "CT"
+description = "liver"
+"""
 CANARIES = ("ZZPHI", "CANARY", "MRN-77777", "ACC-88888", "19470229", "Dr Canarius")
 
 
@@ -47,6 +55,19 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
         path.write_bytes(
             path.read_bytes().replace(b"12345678", b"CANARY99").replace(b"87654321", b"CANARY11")
         )
+    # One that no rule takes, for a reason that quotes what a person typed.
+    write_series(
+        chest(shape=(3, 64, 64)),
+        tmp_path / "few",
+        patient_name="ZZPHI^CANARY",
+        patient_id="MRN-77777",
+        accession="ACC-88888-2",
+        SeriesDescription="for Dr Canarius",
+        PatientBirthDate="19470229",
+        ReferringPhysicianName="Dr Canarius",
+        OperatorsName="CANARY operator",
+        StudyComments="seen by Dr Canarius",
+    )
     said: list[str] = []
     with orthanc(tmp_path / "archive") as archive, redis(tmp_path / "redis") as queue:
         listening = threading.Event()
@@ -65,13 +86,23 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
 
         threading.Thread(target=overhear, daemon=True).start()
         assert listening.wait(10)
-        with site(tmp_path / "site", archive, queue=queue.url) as running:
+        with site(tmp_path / "site", archive, queue=queue.url, more=DESCRIBED) as running:
             running.start("serve")
             running.listens()
             assert dcmsend(running.port, tmp_path / "study").returncode == 0
             storescu(running.port, tmp_path / "odd")
             until(lambda: len(archive.instances()) >= 2, within_s=120, what="the results are in the archive")
-            status = running.ask("status", "--json").stdout
+            storescu(running.port, tmp_path / "few")
+
+            def refused() -> str:
+                status = running.ask("status", "--json").stdout
+                return status if "no rule took any" in status else ""
+
+            status = until(refused, within_s=60, what="the other study is closed")
+            assert "series description does not match, rule asks /liver/" in status
+            few = json.loads(status)["studies"][0]["study"]
+            shown = running.ask("show", "--json", few).stdout
+            assert "for Dr Canarius" in running.ask("show", few).stdout
         log = running.log
 
     assert len(log) > 200, "the site said nothing at all: there is nothing to search"
@@ -79,4 +110,6 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
     for canary in CANARIES:
         assert canary not in log
         assert canary not in status
+        # Whoever asks for one study by its accession number is shown that number.
+        assert canary not in shown.replace("ACC-88888-2", "")
         assert not [command for command in said if canary in command]
