@@ -146,7 +146,10 @@ class Child:
 
     def _converse(self, request: RunRequest, bell: Bell) -> Done | Failed:
         while not self._ready:
-            self._ready = isinstance(self._next(bell), Ready)
+            said = self._next(bell)
+            if isinstance(said, Failed):
+                raise _BrokenOff(self._lost(said.because))
+            self._ready = isinstance(said, Ready)
         self._run_ends = steady_s() + self._settings.longest_s
         self._enter("open", self._settings.stage_s)
         self._say(frame(request), bell)

@@ -50,13 +50,17 @@ def main() -> None:
     import pydicom  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from worker.run import Residents, analyse, warm_up  # noqa: PLC0415
+    from worker.run import Residents, analyse, device_named, warm_up  # noqa: PLC0415
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     if asked.threads:
         torch.set_num_threads(asked.threads)
 
-    residents = Residents(device=asked.device)
+    try:
+        residents = Residents(device=device_named(asked.device))
+    except SiteError as error:  # No study's fault: the parent keeps its job and tells why.
+        _say(answers, Failed(fault="site", error=type(error).__name__, because=str(error)))
+        sys.exit(2)
     warm_up()
 
     def enter(stage: Stage, limit_s: float | None = None) -> None:

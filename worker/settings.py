@@ -5,13 +5,24 @@ Frozen values, parsed once. Times that tests shorten are settings like any other
 tested code.
 """
 
-from typing import Self
+import re
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from dicom_node.peers import AETitleText, PeerSettings, named
 from dicom_node.settings import SpoolSettings
 from ledger.settings import LedgerSettings
+
+
+def _device_name(text: str) -> str:
+    """Whether there is such a device only the machine that computes can tell (`worker.run.device_named`)."""
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", text) is None:
+        raise ValueError(f'{text!r} is no device: give "auto", "cpu", "cuda", or "cuda:0" for a certain GPU')
+    return text
+
+
+DeviceName = Annotated[str, AfterValidator(_device_name)]
 
 
 class QueueSettings(BaseModel, frozen=True, extra="forbid"):
@@ -26,7 +37,7 @@ class QueueSettings(BaseModel, frozen=True, extra="forbid"):
 class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     """How a job is computed, and how long anything about it may take."""
 
-    device: str = "auto"  # "cpu", "cuda:0", or the GPU if there is one
+    device: DeviceName = "auto"  # "cpu", "cuda:0", or the GPU if there is one
     lease_s: float = Field(default=60.0, gt=0)  # A worker silent for this long has lost its job to another.
     heartbeat_s: float = Field(default=15.0, gt=0)  # Three renewals may fail before the lease is lost.
     # Since the last renewal. A worker that was stopped for longer changes nothing more, although its lease

@@ -78,6 +78,10 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
         ("port = 1", "unknown table 'port': did you mean 'port' in [node]?"),
         ('[node]\nport = "abc"', "'port' in [node]: input should be a valid integer"),
         ("[node]\nport = 99999", "less than or equal to 65535 (it says 99999)"),
+        (
+            '[worker]\ndevice = "banana"',
+            "'device' in [worker]: 'banana' is no device: give \"auto\", \"cpu\"",
+        ),
         ('[node]\nae_title = "A\\\\B"', "'ae_title' in [node]: 'A\\\\B' is not an AE title"),
         ("node = 3", "'node' has to be a table: write [node]"),
         ("rule = 3", "'rule' has to be a table: write [[rule]]"),

@@ -209,3 +209,16 @@ def test_the_child_sees_no_credentials(tmp_path, monkeypatch):
         assert b"secret" not in environment
         assert b"sqlite" not in command + environment
         assert b"redis" not in command + environment
+
+
+def test_a_device_that_is_not_there_is_no_studys_fault(tmp_path):
+    with worker_bench(tmp_path, worker=QUICK.model_copy(update={"device": "cuda:77"})) as bench:
+        job = bench.open_job(model("Fine"))
+        bench.start("dispatch")
+        bench.start("compute")
+        until(lambda: events(bench, job).count("released") > 1, within_s=20, what="it was given back twice")
+
+        waiting = bench.job(job)
+        assert waiting.attempts == 0
+        assert "there is no device 'cuda:77' that could be used here, only cpu" in waiting.because
+        assert "job.given_back" in bench.log
