@@ -1,12 +1,12 @@
-"""The series in a folder of DICOM files, as the routing rules see them: so that `wetread run` chooses, and
-says why not, in the same words as the node.
-"""
+"""The series in a folder of DICOM files, as the node sees them, and what is wrong with the other files."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.datadict import dictionary_description
 
 from dicom_node.series_facts import SeriesFacts, facts_of
 from ledger.errors import WetreadError
@@ -22,6 +22,7 @@ _HEADERS = (
     "Manufacturer",
     "StudyDescription",
 )
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _NO_DIGEST = Digest("0" * 64)  # Nothing is compared here: the files are read where they lie.
 
 
@@ -43,32 +44,59 @@ class FolderSeries:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What was found: the series, and how many files are none of DICOM's or cannot be read."""
+    """What was found: the series, and how many files belong to none."""
 
     series: tuple[FolderSeries, ...]
     unreadable: int
+    without: Mapping[str, int]  #: keyword of the UID that is missing or malformed → DICOM files
+
+    def set_aside(self) -> list[str]:
+        """Which files belong to no series, and why."""
+        said = [
+            f"{count} DICOM file{'s have' if count > 1 else ' has'} no {dictionary_description(keyword)}"
+            for keyword, count in self.without.items()
+        ]
+        if self.unreadable:
+            are = (
+                "files are no complete DICOM instances"
+                if self.unreadable > 1
+                else "file is no complete DICOM instance"
+            )
+            said.append(f"{self.unreadable} {are}")
+        return said
 
 
 def look_into(folder: Path, on_file: Callable[[int, int], None] = lambda _done, _all: None) -> Folder:
     """Read the headers of every file below `folder`; `on_file` is told how many are done, of how many."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     groups: dict[str, list[ImageFile]] = {}
-    unreadable = 0
+    unreadable, without = 0, Counter[str]()
     for done, path in enumerate(paths, start=1):
         try:
             image = read_image_file(path)
-            series = str(Uid.parse(str(image.dataset.get("SeriesInstanceUID", ""))))
-            Uid.parse(str(image.dataset.get("SOPInstanceUID", "")))
-            Uid.parse(str(image.dataset.get("SOPClassUID", "")))
+            lacking = next((keyword for keyword in _UIDS if not _has_uid(image.dataset, keyword)), None)
         except (WetreadError, ValueError, OSError):
             unreadable += 1
         else:
-            groups.setdefault(series, []).append(image)
+            if lacking:
+                without[lacking] += 1
+            else:
+                groups.setdefault(_text(image.dataset, "SeriesInstanceUID"), []).append(image)
         on_file(done, len(paths))
     ordered = sorted(groups.items(), key=lambda item: (_number(item[1][0].dataset), item[0]))
     return Folder(
-        tuple(_series(n, uid, images) for n, (uid, images) in enumerate(ordered, start=1)), unreadable
+        tuple(_series(n, uid, images) for n, (uid, images) in enumerate(ordered, start=1)),
+        unreadable,
+        without,
     )
+
+
+def _has_uid(header: Dataset, keyword: str) -> bool:
+    try:
+        Uid.parse(_text(header, keyword))
+    except ValueError:
+        return False
+    return True
 
 
 def _series(number: int, uid: str, images: Sequence[ImageFile]) -> FolderSeries:

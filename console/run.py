@@ -1,7 +1,7 @@
 """A model on a folder, without any network: SEG, SR and a picture of every series that the model is made for.
 
-It is the same path as a worker's (load, model, encode, check), in this process. Series are refused in the
-words of the routing rules.
+It is the same path as a worker's (load, model, encode, check), in this process. There are no rules here: what
+is an image of the model's modality is tried, and loader and model give their own reasons.
 """
 
 import time
@@ -18,7 +18,8 @@ from rich.text import Text
 from console.folder import FolderSeries, look_into
 from console.reading import read_report
 from console.tables import findings_table, timings
-from dicom_node.routing import Rule
+from dicom_node.not_images import why_never
+from dicom_node.series_facts import SeriesFacts
 from ledger.errors import SiteError, StudyError, WetreadError
 from ledger.job import Outcome
 from ledger.result import Role
@@ -26,7 +27,7 @@ from models.contract import Manifest
 from models.registry import open_model
 from results.picture import overlay
 from worker.exchange import RunReply, RunRequest
-from worker.run import Residents, analyse
+from worker.run import Residents, analyse, device_named
 
 _STAGES = ("open", "load", "model", "encode", "check")
 
@@ -45,13 +46,13 @@ def run_folder(model: str, folder: Path, out: Path, device: str, console: Consol
     """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other
     `WetreadError`.
     """
-    manifest = open_model(model).manifest
-    choices, unreadable = _choose(manifest, folder, console)
+    manifest = open_model(model, allow_python=True).manifest  # Whoever types a command may run code here.
+    residents = Residents(device=device_named(device))
+    choices, set_aside = _choose(manifest, folder, console)
     chosen = [choice.series for choice in choices if choice.refusal is None]
-    _say_what_is_not_taken(choices, unreadable, console)
+    _say_what_is_not_taken(choices, set_aside, console)
     if not chosen:
         raise NothingAnalysed(f"no series in {folder} is one for {manifest.name}")
-    residents = Residents(device=device)
     found = 0
     for series in chosen:
         place = _make(out if len(chosen) == 1 else out / f"series-{series.number}")
@@ -70,29 +71,28 @@ def run_folder(model: str, folder: Path, out: Path, device: str, console: Consol
         raise NothingAnalysed(f"{manifest.name} analysed no series of {folder}")
 
 
-def _choose(manifest: Manifest, folder: Path, console: Console) -> tuple[list[_Choice], int]:
-    wants = manifest.input
-    rule = Rule(
-        name=manifest.name,
-        model=manifest.name,
-        modality=frozenset(wants.modality),
-        at_least=max(1, wants.minimum_slices),
-        spacing_max_mm=wants.spacing_max_mm,
-    )
+def _choose(manifest: Manifest, folder: Path, console: Console) -> tuple[list[_Choice], list[str]]:
     with Progress(TextColumn("  reading headers"), BarColumn(), console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
         found = look_into(folder, lambda done, total: progress.update(task, completed=done, total=total))
-    return [_Choice(series, rule.refusal(series.facts)) for series in found.series], found.unreadable
+    return [_Choice(series, _refusal(manifest, series.facts)) for series in found.series], found.set_aside()
 
 
-def _say_what_is_not_taken(choices: list[_Choice], unreadable: int, console: Console) -> None:
+def _refusal(manifest: Manifest, series: SeriesFacts) -> str | None:
+    wanted = manifest.input.modality
+    if series.modality not in wanted:
+        return f"modality is {series.modality or 'not given'}, {manifest.name} takes {' or '.join(wanted)}"
+    return why_never(series)
+
+
+def _say_what_is_not_taken(choices: list[_Choice], set_aside: list[str], console: Console) -> None:
     for choice in choices:
         if choice.refusal:
             console.print(
                 Text.assemble(("  – ", "dim"), choice.series.title, (f": {choice.refusal}", "yellow"))
             )
-    if unreadable:
-        console.print(Text(f"  – {unreadable} files are no complete DICOM instances", "dim"))
+    for words in set_aside:
+        console.print(Text(f"  – {words}", "yellow"))
     console.print()
 
 
@@ -103,7 +103,7 @@ def _request(model: str, series: FolderSeries, place: Path, device: str) -> RunR
         out=str(place),
         at=time.time(),
         device=device,
-        allow_python_models=True,  # Whoever types a command here may run code here.
+        allow_python_models=True,
     )
 
 

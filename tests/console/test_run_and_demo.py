@@ -10,7 +10,7 @@ import pytest
 from console.reading import read_report
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
-from tests.console.conftest import Wetread
+from tests.console.conftest import ROOT, Wetread
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -30,14 +30,13 @@ def test_a_folder_becomes_results_with_the_phantoms_own_values(
     done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=120)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 images, rule asks at least 20" in done.stdout
-    assert "1 files are no complete DICOM instances" in done.stdout
-    assert (tmp_path / "out" / "overlay.png").read_bytes().startswith(PNG)
-    assert pydicom.dcmread(tmp_path / "out" / "segmentation.dcm").Modality == "SEG"
+    assert "refused: The series has 3 slices; at least 20 are needed to see whole lungs." in done.stdout
+    assert "1 file is no complete DICOM instance" in done.stdout
+    out = tmp_path / "out" / "series-1"
+    assert (out / "overlay.png").read_bytes().startswith(PNG)
+    assert pydicom.dcmread(out / "segmentation.dcm").Modality == "SEG"
     volumes = {
-        value.about: value.value
-        for value in read_report(tmp_path / "out" / "report.dcm").values
-        if value.name == "Volume"
+        value.about: value.value for value in read_report(out / "report.dcm").values if value.name == "Volume"
     }
     truths = {"right": phantom.right.volume_ml, "left": phantom.left.volume_ml}
     assert len(volumes) == 2
@@ -53,9 +52,70 @@ def test_a_folder_with_nothing_for_the_model_ends_with_the_reason(wetread: Wetre
     done = wetread("run", "lung_ct", "in", "-o", "out")
 
     assert done.returncode == 1
-    assert "modality is MR, rule asks CT" in done.stdout
+    assert "modality is MR, lung_ct takes CT" in done.stdout
     assert "no series in" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"StudyInstanceUID": ""}, "2 DICOM files have no Study Instance UID"),
+        ({"SOPClassUID": "1.2.3.x"}, "2 DICOM files have no SOP Class UID"),
+    ],
+)
+def test_files_without_a_uid_are_told_from_files_that_are_not_dicom(
+    wetread: Wetread, tmp_path: Path, attributes: dict[str, str], said: str
+) -> None:
+    for path in write_series(chest((2, 32, 32)), tmp_path / "in"):
+        dataset = pydicom.dcmread(path)
+        dataset.update(attributes)
+        dataset.save_as(path, enforce_file_format=False)
+    (tmp_path / "in" / "a.txt").write_text("not DICOM")
+
+    done = wetread("run", "lung_ct", "in", "-o", "out")
+
+    assert said in done.stdout
+    assert "1 file is no complete DICOM instance" in done.stdout
+
+
+REFUSED = {
+    "gantrytilting": "The gantry is tilted by 14.0°",
+    "notavolume": "4 images at the same position",
+    "sliceincrement": "A gap of 10.0 mm after slice 1, others are 5.0 mm: 1 slice missing",
+    "sliceorientation": "modality is MR, lung_ct takes CT",
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("folder", REFUSED)
+def test_a_series_that_is_no_volume_is_refused_with_its_own_reason(
+    wetread: Wetread, tmp_path: Path, folder: str
+) -> None:
+    real = ROOT.parent / "shared" / "data" / "geometry_failing_dicom2nifti" / folder
+    if not real.is_dir():
+        pytest.skip("the real images are not here")
+    assert REFUSED[folder] in wetread("run", "lung_ct", real, "-o", "out").stdout
+
+
+def test_code_of_ones_own_runs_without_a_setting(wetread: Wetread, tmp_path: Path) -> None:
+    write_series(chest((24, 64, 64)), tmp_path / "in")
+
+    done = wetread("run", "tests.worker.fault_models.models:Fine", "in", "-o", "out", timeout_s=120)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.dcm").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "banana"])
+def test_a_device_that_is_not_there_is_said_before_anything_is_read(
+    wetread: Wetread, tmp_path: Path, device: str
+) -> None:
+    done = wetread("run", "lung_ct", ".", "-o", "out", "--device", device)
+
+    assert done.returncode == 1
+    assert f"there is no device '{device}' that could be used here, only cpu" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_the_model_refuses_gets_a_report_and_a_failure(wetread: Wetread, tmp_path: Path) -> None:
