@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from console.tables import duration, size
+from console.tables import clock_time, duration, size
 from dicom_node.settings import SpoolSettings
 from ledger.delivery import DeliveryRecord, DeliveryState
+from ledger.event import EventRecord
 from ledger.job import JobRecord
 from ledger.overview import Counts
 
+REFUSALS_S = 86400.0  # Who was refused longer ago has stopped trying, or was mended.
 QUEUE_S = 600.0  # Longer than any job of a built-in model on a slow machine.
 
 
@@ -45,10 +47,11 @@ def alarms(
     *,
     parked: Sequence[JobRecord],
     deliveries: Iterable[DeliveryRecord],
+    refusals: Iterable[EventRecord] = (),
     now: float,
 ) -> list[Alarm]:
     """Everything that is out of order, the most urgent first. `parked` are jobs, `deliveries` those not
-    settled well.
+    settled well, `refusals` what was said to senders lately.
     """
     found = [*disk_alarms(disk, spool), *_queue(counts)]
     found += [
@@ -56,6 +59,7 @@ def alarms(
         for job in parked
     ]
     found += _deliveries(list(deliveries), now)
+    found += _refusals(refusals, now)
     if counts.quarantined:
         found.append(
             Alarm(
@@ -139,4 +143,24 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
                 f"{peer} is away: {len(failing)} results wait, next attempt {soon} ({failing[-1].because})"
             )
             found.append(Alarm("peer away", f"{words}  →  wetread echo {peer}"))
+    return found
+
+
+def _refusals(refusals: Iterable[EventRecord], now: float) -> list[Alarm]:
+    """One line for each sender and reason: they keep what they have, and their people may not know."""
+    groups: dict[tuple[object, ...], list[EventRecord]] = {}
+    for event in refusals:
+        # The reasons for single objects name those objects: one line for all of them.
+        what = event.because if event.thing == "node" else event.detail.get("calling")
+        groups.setdefault((event.thing, what, event.detail.get("address")), []).append(event)
+    found = []
+    for (thing, what, address), events in groups.items():
+        often = "once" if len(events) == 1 else f"{len(events)} times"
+        since, latest = clock_time(events[0].at, now), events[-1].because
+        if thing == "node":
+            said = latest if str(address) in latest else f"{latest} (from {address})"
+            words = f"a sender was refused {often} since {since}: {said}"
+        else:
+            words = f"objects of {what} at {address} were refused {often} since {since}: {latest}"
+        found.append(Alarm("sender refused", words, False))
     return found

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from console.alarms import Alarm, alarms, disk_under, urgent_first
+from console.alarms import REFUSALS_S, Alarm, alarms, disk_under, urgent_first
 from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
@@ -66,7 +66,15 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         deliveries: dict[JobId, list[DeliveryRecord]] = {job.id: ledger.deliveries_of(job.id) for job in jobs}
         sentence = why(study, ledger.routing_notes(study.id), jobs, deliveries)
         lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
-    found = alarms(counts, disk_under(site.spool), site.spool, parked=parked, deliveries=troubled, now=now)
+    found = alarms(
+        counts,
+        disk_under(site.spool),
+        site.spool,
+        parked=parked,
+        deliveries=troubled,
+        refusals=ledger.refusals(since=now - REFUSALS_S),
+        now=now,
+    )
     return Standing(now, counts, tuple(urgent_first([*node_alarms(site), *found])), tuple(lines))
 
 

@@ -57,6 +57,16 @@ class History(Database):
             rows = tx.connection.execute(query).all()
         return [event_record(row) for row in reversed(rows)]
 
+    def refusals(self, *, since: float, limit: int = 1000) -> list[EventRecord]:
+        """The latest `limit` times that a sender, or an object of it, was refused; oldest first."""
+        refused = ((table.c.thing == "node") & (table.c.event == "association_rejected")) | (
+            (table.c.thing == "instance") & (table.c.event == "refused")
+        )
+        query = select(table).where(table.c.at >= since, refused).order_by(table.c.id.desc()).limit(limit)
+        with self.read() as tx:
+            rows = tx.connection.execute(query).all()
+        return [event_record(row) for row in reversed(rows)]
+
     def record_event(
         self,
         thing: Thing,

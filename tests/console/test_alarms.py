@@ -3,8 +3,10 @@
 import pytest
 
 from console.alarms import Disk, alarms
+from console.tables import clock_time
 from dicom_node.settings import SpoolSettings
 from ledger.delivery import DeliveryState
+from ledger.event import EventRecord
 from ledger.job import JobState
 from ledger.overview import Counts
 from ledger.study import StudyState
@@ -29,9 +31,11 @@ def counts(**others: object) -> Counts:
 
 
 def words(
-    *, disk: Disk | None = None, parked=(), deliveries=(), now: float = 0.0, **others: object
+    *, disk: Disk | None = None, parked=(), deliveries=(), refusals=(), now: float = 0.0, **others: object
 ) -> list[str]:
-    found = alarms(counts(**others), disk, SPOOL, parked=parked, deliveries=deliveries, now=now)
+    found = alarms(
+        counts(**others), disk, SPOOL, parked=parked, deliveries=deliveries, refusals=refusals, now=now
+    )
     return [alarm.words for alarm in found]
 
 
@@ -69,3 +73,27 @@ def test_an_archive_in_backoff_is_away() -> None:
         said
         == "archive is away: 1 results wait, next attempt in 30 s (nobody listens)  →  wetread echo archive"
     )
+
+
+def refused(because: str, at: float, *, thing: str = "node", **detail: object) -> EventRecord:
+    return EventRecord(
+        at=at, thing=thing, thing_id=None, study_id=None, job_id=None, event="refused", before="", after="",
+        because=because, detail={"address": "10.0.0.5", **detail},
+    )  # fmt: skip
+
+
+def test_who_was_refused_is_named_once_for_each_reason() -> None:
+    wrong = "SCANNER2 at 10.0.0.5 calls another AE title than ours (WETREAD)"
+    nameless = "the calling AE title is not one"
+    objects = [
+        refused(f"image {n} is not what its command says", n, thing="instance", calling="CT1") for n in (4, 5)
+    ]
+    said = words(
+        refusals=[refused(wrong, 1.0), refused(nameless, 2.0), refused(wrong, 3.0), *objects], now=10.0
+    )
+    assert said == [
+        f"a sender was refused 2 times since {clock_time(1.0, 10.0)}: {wrong}",
+        f"a sender was refused once since {clock_time(2.0, 10.0)}: {nameless} (from 10.0.0.5)",
+        f"objects of CT1 at 10.0.0.5 were refused 2 times since {clock_time(4.0, 10.0)}: "
+        "image 5 is not what its command says",
+    ]

@@ -41,6 +41,19 @@ def test_a_site_that_nobody_serves_says_so(wetread: Wetread, site: FilledSite) -
     assert wetread("status", "--ping").returncode == 0  # It asks after the ledger, and nothing else.
 
 
+def test_a_sender_that_was_refused_is_named(wetread: Wetread, site: FilledSite) -> None:
+    because = "SCANNER2 at 10.0.0.5 calls another AE title than ours (WETREAD): correct it at that machine"
+    for _ in range(3):
+        site.ledger.record_event(
+            "node", "association_rejected", because=because, detail={"address": "10.0.0.5", "code": 0x010107}
+        )
+
+    status = wetread("status")
+    assert status.returncode == 0  # It is to be looked at, but nothing of ours stands still.
+    assert "a sender was refused 3 times since" in status.stdout
+    assert because in status.stdout
+
+
 def test_a_delivered_study_says_so(wetread: Wetread, site: FilledSite) -> None:
     job = a_delivered_study(site)
 

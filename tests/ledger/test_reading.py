@@ -80,6 +80,26 @@ def test_history_is_that_of_everything_of_a_study_or_of_a_job(ledger: Ledger) ->
     assert ledger.history(limit=2) == everything[-2:]
 
 
+def test_refused_senders_are_remembered_by_when_and_whence(ledger: Ledger) -> None:
+    def refuse(thing, event, because):
+        ledger.record_event(thing, event, because=because, detail={"address": "10.0.0.5"})
+        pass_by(ledger, 0.002)
+
+    refuse("node", "association_rejected", "before")
+    refuse("node", "started", "no refusal")
+    since = ledger.now()
+    refuse("node", "association_rejected", "another title")
+    refuse("instance", "refused", "another UID")
+    refuse("instance", "received again", "no refusal")
+
+    found = ledger.refusals(since=since)
+    assert [(e.thing, e.because, e.detail) for e in found] == [
+        ("node", "another title", {"address": "10.0.0.5"}),
+        ("instance", "another UID", {"address": "10.0.0.5"}),
+    ]
+    assert [e.because for e in ledger.refusals(since=0.0, limit=2)] == ["another title", "another UID"]
+
+
 def test_asking_for_what_is_not_there_says_so(ledger: Ledger) -> None:
     with pytest.raises(NotInLedger, match="there is no study 5"):
         ledger.study(StudyId(5))
