@@ -86,6 +86,7 @@ class Lease:
         self._lost = lost
         self._clock = clock
         self._renewed_at = clock()
+        self.ledger_away = False  #: The latest renewal failed because the ledger was away.
         self._over = threading.Event()
         self._gone = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease of {what}", daemon=True)
@@ -121,6 +122,7 @@ class Lease:
                 still_ours = self.held and self._renew()
             except SiteError as away:
                 log.warning("lease.not_renewed", what=self._what, because=str(away))
+                self.ledger_away = True
                 pause_s = min(self._heartbeat_s, 1.0)
                 if self.held:
                     continue
@@ -132,5 +134,5 @@ class Lease:
                 )
                 self._lost()
                 return
-            self._renewed_at = asked_at
+            self._renewed_at, self.ledger_away = asked_at, False
             pause_s = self._heartbeat_s

@@ -8,9 +8,10 @@ nothing, or files that the next attempt makes again, byte for byte, under the sa
 
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -20,6 +21,7 @@ from ledger.failpoint import failpoint
 from ledger.identifiers import JobId, Uid
 from ledger.job import Claim, JobEvent, JobState, LeaseLost
 from ledger.result import NewResult
+from ledger.store.database import Collided, LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
 from results.provenance import Predecessor
 from worker.attempt import Child, Interrupted, Lost
@@ -32,6 +34,10 @@ from worker.workplace import Workplace
 log = structlog.get_logger()
 
 _AWAY_PAUSE_S = 1.0
+#: Nobody else writes the rows of a job that is ours: what collides so often will not stop colliding.
+_COLLISIONS_MAX = 5
+
+Told = TypeVar("Told")
 
 
 class ForeignFile(ModelError):
@@ -83,6 +89,7 @@ class Bench:
         self._workplace = workplace
         self._bell: Bell | None = None
         self._stopping = threading.Event()
+        self._pause = threading.Event()  # Never set: a second goes by.
 
     def stop(self) -> None:
         """Give back the job in hand and take no other. Safe to call from a signal handler."""
@@ -109,17 +116,21 @@ class Bench:
         if self._stopping.is_set():  # It was set before there was a bell to ring.
             bell.ring(Interruption.STOPPING)
         folder = self._workplace.folder(claim)
+        lease = Lease(
+            lambda: self._ledger.renew_job(claim),
+            what=f"job {job_id}",
+            heartbeat_s=self._settings.heartbeat_s,
+            silence_s=self._settings.silence_s,
+            lost=lambda: bell.ring(Interruption.LEASE_LOST),
+        )
         try:
-            with Lease(
-                lambda: self._ledger.renew_job(claim),
-                what=f"job {job_id}",
-                heartbeat_s=self._settings.heartbeat_s,
-                silence_s=self._settings.silence_s,
-                lost=lambda: bell.ring(Interruption.LEASE_LOST),
-            ) as lease:
+            with lease:
                 self._attempt(claim, folder, lease, bell)
         except LeaseLost as lost:
             log.warning("job.lost", job=job_id, epoch=claim.epoch, because=str(lost))
+            if lease.ledger_away:
+                with suppress(LeaseLost):
+                    self._release(claim, "the ledger was away for longer than the lease", 0.0)
         finally:
             self._bell = None
             bell.close()
@@ -133,7 +144,9 @@ class Bench:
         answer = self._child.run(self._request(claim, paths, folder), bell)
         if isinstance(answer, Interrupted) and answer.why is not Interruption.INPUT_BROKEN:
             verification.abandon()
-            self._broken_off(claim, answer.why)
+            if answer.why is Interruption.LEASE_LOST:
+                raise LeaseLost(f"job {claim.job_id} was broken off")
+            self._release(claim, "the worker was stopped", 0.0)
             return
 
         # Whatever the child says of them, it counts only if these are the bytes that arrived.
@@ -146,18 +159,22 @@ class Bench:
                 try:
                     results = [self._keep(one, folder, lease) for one in reply.files]
                 except SiteError as error:
-                    self._give_back(claim, lease, str(error), self._settings.site_backoff_s)
+                    self._release(claim, str(error), self._settings.site_backoff_s)
                     return
                 except ModelError as error:
                     self._park(claim, lease, str(error))
                     return
                 failpoint("results_kept")
-                self._finish(claim, reply, results, lease)
+                try:
+                    self._finish(claim, reply, results, lease)
+                except LedgerRefused as refused:
+                    self._park(claim, lease, str(refused))
+                    return
                 failpoint("job_finished")
             case Failed(fault="study" | "model" | "site"):
                 self._park(claim, lease, answer.because)
             case Failed(fault="disk") | Lost(before_work=True):
-                self._give_back(claim, lease, answer.because, self._settings.site_backoff_s)
+                self._release(claim, answer.because, self._settings.site_backoff_s)
             case Failed() | Lost():
                 self._crashed(claim, lease, answer.because)
 
@@ -189,72 +206,84 @@ class Bench:
         )
 
     def _finish(self, claim: Claim, reply: RunReply, results: list[NewResult], lease: Lease) -> None:
-        """Record it, for as long as the lease holds: a minute's work outlives a second's outage."""
-        pause = threading.Event()
-        while True:
-            lease.confirm()
-            try:
-                deliveries = self._ledger.finish_job(
-                    claim,
-                    outcome=reply.outcome,
-                    because=reply.because,
-                    model_identity=reply.model_identity,
-                    results=results,
-                    timings=reply.timings,
-                )
-            except SiteError as away:
-                log.warning("job.not_recorded", job=claim.job_id, because=str(away))
-                pause.wait(_AWAY_PAUSE_S)
-                continue
-            log.info(
-                "job.done",
-                job=claim.job_id,
+        deliveries = self._told(
+            claim,
+            lease,
+            lambda: self._ledger.finish_job(
+                claim,
                 outcome=reply.outcome,
-                results=len(results),
-                deliveries=len(deliveries),
-                **{f"{stage}_s": round(seconds, 3) for stage, seconds in reply.timings.items()},
-            )
-            return
+                because=reply.because,
+                model_identity=reply.model_identity,
+                results=results,
+                timings=reply.timings,
+            ),
+        )
+        log.info(
+            "job.done",
+            job=claim.job_id,
+            outcome=reply.outcome,
+            results=len(results),
+            deliveries=len(deliveries),
+            **{f"{stage}_s": round(seconds, 3) for stage, seconds in reply.timings.items()},
+        )
 
     def _park(self, claim: Claim, lease: Lease, because: str) -> None:
         """It would end the same way again: somebody has to look."""
-        lease.confirm()
-        self._ledger.park_job(claim, because)
+        self._told(claim, lease, lambda: self._ledger.park_job(claim, because))
         log.error("job.parked", job=claim.job_id, because=because)
 
     def _crashed(self, claim: Claim, lease: Lease, because: str) -> None:
-        lease.confirm()
-        state = self._ledger.return_job(
+        state = self._told(
             claim,
-            JobEvent.CRASHED,
-            because=because,
-            retry_in_s=self._settings.crash_backoff_s * claim.attempt,
-            attempts_max=self._settings.attempts_max,
+            lease,
+            lambda: self._ledger.return_job(
+                claim,
+                JobEvent.CRASHED,
+                because=because,
+                retry_in_s=self._settings.crash_backoff_s * claim.attempt,
+                attempts_max=self._settings.attempts_max,
+            ),
         )
         event = "job.parked" if state is JobState.PARKED else "job.crashed"
         log.error(event, job=claim.job_id, attempt=claim.attempt, because=because)
 
-    def _give_back(self, claim: Claim, lease: Lease, because: str, retry_in_s: float) -> None:
-        """Our own trouble: the job waits without a counted attempt, however long the disk stays full."""
-        lease.confirm()
-        self._ledger.return_job(
-            claim,
-            JobEvent.RELEASED,
-            because=because,
-            retry_in_s=retry_in_s,
-            attempts_max=self._settings.attempts_max,
-        )
-        log.error("job.given_back", job=claim.job_id, because=because)
+    def _release(self, claim: Claim, because: str, retry_in_s: float) -> None:
+        """Not the job's fault: it waits without a counted attempt, however long the disk stays full.
 
-    def _broken_off(self, claim: Claim, why: Interruption) -> None:
-        if why is Interruption.STOPPING:
-            self._ledger.return_job(
+        The ledger may lie on the same disk, so this does not ask the lease: giving back late harms nobody,
+        and the ledger refuses it once somebody else has the job.
+        """
+        self._told(
+            claim,
+            None,
+            lambda: self._ledger.return_job(
                 claim,
                 JobEvent.RELEASED,
-                because="the worker was stopped",
-                retry_in_s=0.0,
+                because=because,
+                retry_in_s=retry_in_s,
                 attempts_max=self._settings.attempts_max,
-            )
-            log.info("job.released", job=claim.job_id)
-        else:
-            log.warning("job.lost", job=claim.job_id, epoch=claim.epoch, because="its lease was lost")
+            ),
+        )
+        log.warning("job.given_back", job=claim.job_id, because=because)
+
+    def _told(self, claim: Claim, lease: Lease | None, tell: Callable[[], Told]) -> Told:
+        """Tell the ledger, again and again while it is away and the lease holds: a minute's work outlives a
+        second's outage.
+
+        Raises `LeaseLost`, and `LedgerRefused` where it would refuse the same again.
+        """
+        collisions = 0
+        while True:
+            if lease is not None:
+                lease.confirm()
+            try:
+                return tell()
+            except Collided as collided:
+                collisions += 1
+                if collisions == _COLLISIONS_MAX:
+                    raise LedgerRefused(str(collided)) from collided
+                because = str(collided)
+            except LedgerAway as away:
+                because = str(away)
+            log.warning("job.not_recorded", job=claim.job_id, because=because)
+            self._pause.wait(_AWAY_PAUSE_S)

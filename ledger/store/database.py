@@ -26,10 +26,19 @@ _CLOCK = {
 }
 # deadlock_detected, serialization_failure: another process won; the same again may succeed.
 _COLLISIONS = frozenset({"40P01", "40001"})
+# Classes of SQLSTATE: a value that does not fit; a table, column or permission that is not there.
+_FOR_GOOD = frozenset({"22", "42"})
+_FOR_GOOD_SQLITE = frozenset(
+    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+)
 
 
 class LedgerAway(SiteError):
     """The ledger's database cannot be reached, is locked for too long, or has no room."""
+
+
+class LedgerRefused(SiteError):
+    """The ledger's database answers, and says no in a way that would repeat itself: damaged, or not ours."""
 
 
 class Collided(LedgerAway):
@@ -94,7 +103,7 @@ class Database:
 
 @contextmanager
 def explained(shown: str) -> Iterator[None]:
-    """Turn the driver's errors into `LedgerAway` and `Collided`."""
+    """Turn the driver's errors into `LedgerAway`, `Collided` and `LedgerRefused`."""
     try:
         yield
     except NoConnectionFree as error:
@@ -104,7 +113,8 @@ def explained(shown: str) -> Iterator[None]:
     except DBAPIError as error:
         if _sqlstate(error) in _COLLISIONS:
             raise Collided(f"the ledger at {shown} was changed by two at once: {_reason(error)}") from None
-        raise LedgerAway(f"the ledger at {shown} does not answer as it should: {_reason(error)}") from None
+        kind = LedgerRefused if _for_good(error) else LedgerAway
+        raise kind(f"the ledger at {shown} does not answer as it should: {_reason(error)}") from None
     except sqlite3.Error as error:
         # Opening a file speaks to the driver itself.
         raise LedgerAway(f"the ledger at {shown} does not answer as it should: {error}") from error
@@ -122,6 +132,14 @@ def _server_fields(error: StatementError) -> dict[str, str]:
 
 def _sqlstate(error: StatementError) -> str:
     return _server_fields(error).get("C", "")
+
+
+def _for_good(error: DBAPIError) -> bool:
+    """Whether the same statement would fail again although nobody changed anything."""
+    if state := _sqlstate(error):
+        return state[:2] in _FOR_GOOD
+    # Of SQLite's result codes the low byte is the kind; a full disk and a lock are others.
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _FOR_GOOD_SQLITE
 
 
 def _reason(error: StatementError) -> str:

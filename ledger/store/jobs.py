@@ -135,13 +135,15 @@ class Jobs(Database):
     ) -> JobState:
         """Give a job back: CRASHED, or RELEASED by a worker that is being stopped. The state after.
 
-        A released attempt does not count. A crash that used up the last of `attempts_max` parks the job.
-        Raises `LeaseLost`, and then has changed nothing.
+        A released attempt does not count, also where the lease ran out and nobody has taken it. A crash
+        that used up the last of `attempts_max` parks the job. Raises `LeaseLost`, and then has changed
+        nothing.
         """
         if event not in (JobEvent.CRASHED, JobEvent.RELEASED):
             raise IllegalTransition(f"a job cannot be given back as {event}")
         with self.write() as tx:
-            row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner)
+            late = event is JobEvent.RELEASED
+            row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner, late=late)
             detail = {"owner": claim.owner, "attempt": row.attempts}
             if event is JobEvent.CRASHED and row.attempts >= attempts_max:
                 because = f"{because} (attempt {row.attempts} of {attempts_max})"

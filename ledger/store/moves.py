@@ -64,17 +64,19 @@ def locked(
     return list(tx.connection.execute(query).all())
 
 
-def lock_held(tx: Transaction, machine: Machine, thing_id: int, *, epoch: int, owner: str) -> Row[Any]:
+def lock_held(
+    tx: Transaction, machine: Machine, thing_id: int, *, epoch: int, owner: str, late: bool = False
+) -> Row[Any]:
     """The row, if its lease is still that of `owner` in `epoch`. Raises `LeaseLost`.
 
     A lease that has run out is lost, also where nobody has taken it yet: whoever slept that long may be
-    asleep again before the next line.
+    asleep again before the next line. Only who gives back may do so `late`, while nobody has taken it.
     """
     rows = locked(tx, machine, machine.table.c.id == thing_id)
     row = rows[0] if rows else None
     if row is None or row.epoch != epoch or row.lease_owner != owner:
         raise LeaseLost(f"{owner} no longer holds {machine.thing} {thing_id} in epoch {epoch}")
-    if row.lease_until < tx.now:
+    if row.lease_until < tx.now and not late:
         raise LeaseLost(
             f"the lease of {owner} on {machine.thing} {thing_id} ran out {tx.now - row.lease_until:.1f} s ago"
         )

@@ -171,6 +171,23 @@ def test_a_released_attempt_does_not_count(ledger: Ledger) -> None:
     assert ledger.job(job_id).attempts == 0
 
 
+def test_giving_back_late_does_not_count_unless_somebody_took_the_job(ledger: Ledger) -> None:
+    job_id = queued_job(ledger)
+    held = claim(ledger, job_id, lease_s=BLINK_S)
+    pass_by(ledger, BLINK_S)
+    with pytest.raises(LeaseLost, match="ran out"):
+        ledger.return_job(held, JobEvent.CRASHED, because="", retry_in_s=0, attempts_max=3)
+    ledger.return_job(held, JobEvent.RELEASED, because="the disk was full", retry_in_s=0, attempts_max=3)
+    assert (ledger.job(job_id).state, ledger.job(job_id).attempts) == (JobState.QUEUED, 0)
+
+    held = claim(ledger, job_id, lease_s=BLINK_S)
+    pass_by(ledger, BLINK_S)
+    ledger.sweep(republish_after_s=60, attempts_max=3, crash_backoff_s=0)
+    with pytest.raises(LeaseLost, match="no longer holds"):
+        ledger.return_job(held, JobEvent.RELEASED, because="late", retry_in_s=0, attempts_max=3)
+    assert ledger.job(job_id).attempts == 1
+
+
 def test_a_job_can_be_given_back_in_two_ways_only(ledger: Ledger) -> None:
     held = claim(ledger, queued_job(ledger))
     with pytest.raises(IllegalTransition):

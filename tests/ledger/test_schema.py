@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from ledger.schema import HEAD, metadata
 from ledger.settings import LedgerSettings
-from ledger.store.database import LedgerAway
+from ledger.store.database import LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
 from ledger.store.migrate import LedgerTooNew
 from tests.ledger.conftest import empty_database
@@ -198,3 +198,8 @@ def test_a_ledger_that_is_open_twice_in_a_process_still_sees_what_others_write(t
         assert len(first.studies()) == len(second.studies()) == 3
     with Ledger.open(settings) as again:
         assert len(again.studies()) == 3
+
+
+def test_what_the_database_would_refuse_again_is_no_outage(ledger: Ledger) -> None:
+    with pytest.raises(LedgerRefused, match="nowhere"), ledger.write() as tx:
+        tx.connection.execute(text("DELETE FROM nowhere"))
