@@ -22,7 +22,7 @@ from worker.settings import WorkerSite
 
 log = structlog.get_logger()
 
-_AT_ONCE = 200
+_AT_ONCE = 200  # to each peer: a silent one must not starve the others
 
 #: Whether `peer` has the result of the delivery. Raises `PeerError` where it cannot be asked.
 Ask = Callable[[PeerSettings, DeliveryRecord], bool]

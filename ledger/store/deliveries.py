@@ -1,6 +1,6 @@
 """Deliveries: one result to one peer, again and again until the peer has it."""
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryRecord, DeliveryState
 from ledger.identifiers import DeliveryId, JobId
@@ -91,10 +91,17 @@ class Deliveries(Database):
             return DeliveryState(state)
 
     def sent_deliveries(self, limit: int = 100) -> list[DeliveryRecord]:
-        """Deliveries that a peer accepted and nobody has confirmed, the oldest first."""
-        query = select(delivery).where(delivery.c.state == DeliveryState.SENT)
+        """Deliveries that a peer accepted and nobody has confirmed: at most `limit` to each peer, the oldest
+        first.
+
+        To each peer, so that one that never answers does not keep the others from being asked.
+        """
+        age = (delivery.c.sent_at, delivery.c.id)
+        place = func.row_number().over(partition_by=delivery.c.peer, order_by=age).label("place")
+        sent = select(delivery, place).where(delivery.c.state == DeliveryState.SENT).subquery()
+        query = select(sent).where(sent.c.place <= limit).order_by(sent.c.sent_at, sent.c.id)
         with self.read() as tx:
-            rows = tx.connection.execute(query.order_by(delivery.c.sent_at, delivery.c.id).limit(limit)).all()
+            rows = tx.connection.execute(query).all()
             return [delivery_record(row, _result(tx, row.result_id)) for row in rows]
 
     def confirm_delivery(self, delivery_id: DeliveryId, because: str) -> None:

@@ -118,6 +118,20 @@ def test_sent_is_not_yet_committed(ledger: Ledger) -> None:
         ledger.cancel_delivery(leaf, "too late")
 
 
+def test_a_peer_that_never_proves_anything_does_not_hide_the_others(ledger: Ledger) -> None:
+    for number in range(3):
+        study = f"1.2.{number + 3}"
+        for one in finish(ledger, claim(ledger, queued_job(ledger, study, to=("SILENT",)))):
+            send(ledger, one)
+    mine = finish(ledger, claim(ledger, queued_job(ledger, "1.2.9", to=("PACS",))))
+    for one in mine:
+        send(ledger, one)
+
+    sent = ledger.sent_deliveries(2)
+    assert [one.peer for one in sent] == ["SILENT", "SILENT", "PACS", "PACS"]
+    assert [one.id for one in sent][2:] == mine
+
+
 def test_what_the_archive_lost_is_sent_again(ledger: Ledger) -> None:
     leaf, _ = leaf_and_root(ledger)
     send(ledger, leaf)
