@@ -117,7 +117,7 @@ def worker(
 ) -> None:
     """Run a worker alone: compute, deliver and dispatch. Any number of them, on any number of hosts.
 
-    Needs a queue ([queue] url or --queue), the ledger of the node, and the node's spool at the same path.
+    Needs a queue (\\[queue] url or --queue), the ledger of the node, and the node's spool at the same path.
     """
     from console import serve as serving
 
@@ -141,9 +141,10 @@ def run(
 
     Every series that the model is made for is analysed; the others are listed with the reason.
     """
+    from console.local_zone import local_zone
     from console.run import run_folder
 
-    run_folder(model, folder, out, device, _console())
+    run_folder(model, folder, out, device, _console(), time_zone=local_zone(os.environ.get("TZ")))
 
 
 @app.command(rich_help_panel=_RUN)
@@ -275,7 +276,9 @@ def settings(config: Config = None, data: Data = None, as_json: AsJson = False) 
 
 @app.command(rich_help_panel=_SET_UP)
 def echo(
-    peer: Annotated[str | None, typer.Argument(help="Name of a [[peer]]; without it, our own node.")] = None,
+    peer: Annotated[
+        str | None, typer.Argument(help="Name of a [\\[peer]]; without it, our own node.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """Ask a peer whether it hears us (C-ECHO), and say what is wrong if it does not."""
@@ -316,9 +319,10 @@ def rebuild(config: Config = None, data: Data = None) -> None:
 
 
 def _site(config: Path | None, data: Path | None, **urls: str | None) -> "Site":
+    from console.local_zone import local_zone
     from console.settings import find_file, load_site
 
-    return load_site(find_file(config), data, **urls)
+    return load_site(find_file(config), data, time_zone=local_zone(os.environ.get("TZ")), **urls)
 
 
 def _open(site: "Site") -> "Ledger":

@@ -31,6 +31,7 @@ TEXT = """\
 
 [site]
 name = "Wetread"        # shown to people, never sent
+# time_zone = "Europe/Berlin"   # of results whose images name none; default: this machine's
 data = "wetread-data"   # received images, results, the ledger: on a disk with room for a week of studies
 
 # -------------------------------------------------------- the node: how the PACS and the scanners reach us

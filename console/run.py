@@ -42,9 +42,13 @@ class _Choice:
     refusal: str | None
 
 
-def run_folder(model: str, folder: Path, out: Path, device: str, console: Console) -> None:
+def run_folder(
+    model: str, folder: Path, out: Path, device: str, console: Console, *, time_zone: str = "UTC"
+) -> None:
     """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other
     `WetreadError`.
+
+    Results tell their times in `time_zone` where the images do not say theirs.
     """
     manifest = open_model(model, allow_python=True).manifest  # Whoever types a command may run code here.
     residents = Residents(device=device_named(device))
@@ -61,7 +65,9 @@ def run_folder(model: str, folder: Path, out: Path, device: str, console: Consol
         )
         try:
             with _progress(console) as enter:
-                reply = analyse(_request(model, series, place, device), residents=residents, enter=enter)
+                reply = analyse(
+                    _request(model, series, place, device, time_zone), residents=residents, enter=enter
+                )
         except WetreadError as error:
             console.print(Text(f"    ✘ {error}\n", "red"))
             continue
@@ -96,12 +102,13 @@ def _say_what_is_not_taken(choices: list[_Choice], set_aside: list[str], console
     console.print()
 
 
-def _request(model: str, series: FolderSeries, place: Path, device: str) -> RunRequest:
+def _request(model: str, series: FolderSeries, place: Path, device: str, time_zone: str) -> RunRequest:
     return RunRequest(
         model=model,
         inputs=tuple(str(path) for path in series.paths),
         out=str(place),
         at=time.time(),
+        time_zone=time_zone,
         device=device,
         allow_python_models=True,
     )

@@ -20,7 +20,7 @@ from dicom_node.peers import PeerSettings
 from dicom_node.routing import Rule
 from dicom_node.settings import ClosingSettings, NodeSettings, NodeSite, RetentionSettings, SpoolSettings
 from ledger.settings import LedgerSettings
-from worker.settings import DeliverySettings, QueueSettings, WorkerSettings, WorkerSite
+from worker.settings import DeliverySettings, QueueSettings, TimeZone, WorkerSettings, WorkerSite
 
 FILE_NAME = "wetread.toml"
 
@@ -41,6 +41,9 @@ class SiteTable(BaseModel, frozen=True, extra="forbid"):
 
     name: str = "Wetread"  # Shown to people; never sent to a peer.
     data: Path = Path("wetread-data")  # Ledger, spool and queue, unless they are placed elsewhere below.
+    # E.g. "Europe/Berlin"; this machine's where it is left out. Results tell their times in it where the
+    # images do not say in which zone theirs are. Workers on several machines need the same one.
+    time_zone: TimeZone = "UTC"
 
 
 class Site(BaseModel):
@@ -122,6 +125,7 @@ class Site(BaseModel):
             delivery=self.delivery,
             node_ae_title=self.node.ae_title,
             peers=self.peers,
+            time_zone=self.site.time_zone,
         )
 
 
@@ -133,10 +137,13 @@ def find_file(given: Path | None) -> Path | None:
     return here if here.exists() else None
 
 
-def load_site(path: Path | None, data: Path | None = None, **urls: str | None) -> Site:
+def load_site(
+    path: Path | None, data: Path | None = None, *, time_zone: str = "UTC", **urls: str | None
+) -> Site:
     """The site that the file at `path` describes, or the default site where `path` is None.
 
-    `data` overrides [site] data; `urls` (`ledger`, `queue`) override the URL of that table.
+    `data` overrides [site] data; `urls` (`ledger`, `queue`) override the URL of that table. `time_zone` is
+    that of a site that names none.
     Raises `SettingsRefused` with every complaint in one message.
     """
     tables = read_tables(path)
@@ -146,6 +153,7 @@ def load_site(path: Path | None, data: Path | None = None, **urls: str | None) -
     folder = path.parent if path else Path.cwd()
     site = _table(tables, "site")
     site["data"] = str(data.absolute()) if data else _absolute(site.get("data", "wetread-data"), folder)
+    site.setdefault("time_zone", time_zone)
     _table(tables, "ledger").setdefault("url", f"sqlite:///{site['data']}/ledger.sqlite")
     spool = _table(tables, "spool")
     spool["path"] = _absolute(spool.get("path", f"{site['data']}/spool"), folder)

@@ -12,11 +12,13 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 from pydantic import ValidationError
 
 from dicom_node.peers import PeerSettings
@@ -88,13 +90,17 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) ->
     spool = Spool(site.spool)
     workplace = Workplace(spool.path / "work", owner.replace("/", "-"))
     child = Child(site.worker, _environment_of_child(os.environ), log=log_style)
-    bench = Bench(ledger, spool, site.worker, child, owner=owner, workplace=workplace)
+    bench = Bench(
+        ledger, spool, site.worker, child, owner=owner, workplace=workplace, time_zone=site.time_zone
+    )
     app = application(site.queue)
     open_to_jobs(app, bench.compute)
     # The main thread starts it and stays, so torch is imported while the queue is still being joined.
     child.start()
     try:
-        return _consume(app, JOB_QUEUES, owner, at_once=1, stop=bench.stop, stop_s=site.worker.stop_s)
+        return _consume(
+            "compute", app, JOB_QUEUES, owner, at_once=1, stop=bench.stop, stop_s=site.worker.stop_s
+        )
     finally:
         child.kill()
         workplace.close()
@@ -105,6 +111,7 @@ def _deliver(site: WorkerSite, ledger: Ledger, owner: str) -> int:
     app = application(site.queue)
     open_to_deliveries(app, post.deliver)
     return _consume(
+        "deliver",
         app,
         (DELIVER,),
         owner,
@@ -150,6 +157,7 @@ def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
 
 
 def _consume(
+    part: str,
     app: Celery,
     queues: tuple[str, ...],
     owner: str,
@@ -173,9 +181,11 @@ def _consume(
     def on_ready(**_: object) -> None:
         if not said_ready.is_set():  # It comes again after every lost connection.
             said_ready.set()
-            log.info("worker.started", part=",".join(queues), owner=owner)
+            log.info("worker.started", part=part, owner=owner)
             _say_ready()
 
+    # Celery fears pickled messages under root. Ours are JSON, and the site decides who we are.
+    warnings.simplefilter("ignore", SecurityWarning)
     said_ready = threading.Event()
     signals.setup_logging.connect(_leave_logging_alone)
     signals.worker_shutting_down.connect(on_shutting_down)

@@ -80,6 +80,7 @@ class Bench:
         *,
         owner: str,
         workplace: Workplace,
+        time_zone: str,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -87,6 +88,7 @@ class Bench:
         self._child = child
         self._owner = owner
         self._workplace = workplace
+        self._time_zone = time_zone
         self._bell: Bell | None = None
         self._stopping = threading.Event()
         self._pause = threading.Event()  # Never set: a second goes by.
@@ -185,6 +187,7 @@ class Bench:
             inputs=tuple(map(str, paths)),
             out=str(folder),
             at=complete_at(paths),
+            time_zone=self._time_zone,
             predecessor=claim.predecessor and Predecessor.of(claim.predecessor),
             device=self._settings.device,
             allow_python_models=self._settings.allow_python_models,

@@ -35,6 +35,7 @@ class RunRequest(BaseModel, frozen=True, extra="forbid"):
     inputs: tuple[str, ...]  #: absolute paths of the files of one series
     out: str  #: absolute path of an existing folder that nobody else writes to
     at: float  #: the run's time, seconds since 1970 UTC: the same inputs have the same
+    time_zone: str = "UTC"  #: IANA name: the clock that results go by where the images name none
     device: str = "auto"
     allow_python_models: bool = False
     predecessor: Predecessor | None = None  #: the report that this run's report replaces

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import highdicom as hd
 import numpy as np
@@ -132,7 +133,7 @@ def analyse(
         provenance=provenance,
         series=Uid.parse(str(source.first.SeriesInstanceUID)),
         inputs=tuple(Uid.parse(str(dataset.SOPInstanceUID)) for dataset in source.datasets),
-        at=datetime.fromtimestamp(request.at, UTC),
+        at=datetime.fromtimestamp(request.at, ZoneInfo(request.time_zone)),
         software_version=software_version(),
         predecessor=request.predecessor,
     )

@@ -7,6 +7,7 @@ tested code.
 
 import re
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
@@ -101,6 +102,20 @@ class DeliverySettings(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"{name!r} is no time zone that this machine knows; one is 'Europe/Berlin'"
+        ) from None
+    return name
+
+
+#: A name of the IANA time zone database.
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+
+
 class WorkerSite(BaseModel, frozen=True, extra="forbid"):
     """All that `python -m worker` reads, as JSON, from its standard input."""
 
@@ -111,6 +126,8 @@ class WorkerSite(BaseModel, frozen=True, extra="forbid"):
     delivery: DeliverySettings = DeliverySettings()
     node_ae_title: AETitleText = "WETREAD"  # How we call ourselves when we send.
     peers: tuple[PeerSettings, ...] = ()
+    # The clock of results whose images do not say theirs: the site's, never that of the machine they run on.
+    time_zone: TimeZone = "UTC"
 
     def peer(self, name: str) -> PeerSettings | None:
         """The peer called `name`, if this site still knows it."""

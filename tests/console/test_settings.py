@@ -8,6 +8,7 @@ import pytest
 
 from console.complaints import SettingsRefused
 from console.init import TEXT, AlreadyThere, write_settings
+from console.local_zone import local_zone
 from console.settings import Site, find_file, load_site
 
 PEER = '[[peer]]\nname = "archive"\nae_title = "PACS"\nhost = "pacs"\nport = 104\n'
@@ -59,6 +60,26 @@ def test_every_line_that_init_comments_out_is_a_setting_that_exists() -> None:
     assert site.worker == bare.worker
     assert site.spool.model_copy(update={"path": bare.spool.path}) == bare.spool
     assert site.peers[0].name == "archive"
+
+
+def test_the_zone_is_the_sites_and_otherwise_this_machines(tmp_path: Path) -> None:
+    queue = '[queue]\nurl = "redis://queue:6379/0"\n'
+    named = load(tmp_path, '[site]\ntime_zone = "America/Lima"\n' + queue)
+    assert named.worker_site().time_zone == "America/Lima"
+    assert load_site(None, time_zone="Asia/Tokyo").site.time_zone == "Asia/Tokyo"
+    assert "'Mars/Olympus' is no time zone" in complaint(tmp_path, '[site]\ntime_zone = "Mars/Olympus"')
+
+
+def test_this_machines_zone_is_what_the_environment_or_the_clock_says(tmp_path: Path) -> None:
+    clock = tmp_path / "zoneinfo" / "Europe" / "Berlin"
+    clock.parent.mkdir(parents=True)
+    clock.touch()
+    (tmp_path / "localtime").symlink_to(clock)
+
+    assert local_zone("Asia/Tokyo", tmp_path / "localtime") == "Asia/Tokyo"
+    assert local_zone(None, tmp_path / "localtime") == "Europe/Berlin"
+    assert local_zone("CET-1CEST", tmp_path / "localtime") == "Europe/Berlin"
+    assert local_zone(None, tmp_path / "no_such_file") == "UTC"
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:

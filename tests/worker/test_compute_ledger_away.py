@@ -27,7 +27,15 @@ def computing(bench: WorkerBench, job_id: JobId) -> Iterator[threading.Thread]:
     """A worker in this process computes the job; ends when it has."""
     child = Child(bench.site.worker, dict(os.environ))
     workplace = Workplace(bench.spool.path / "work", "here")
-    worker = Bench(bench.ledger, bench.spool, bench.site.worker, child, owner="here", workplace=workplace)
+    worker = Bench(
+        bench.ledger,
+        bench.spool,
+        bench.site.worker,
+        child,
+        owner="here",
+        workplace=workplace,
+        time_zone="UTC",
+    )
     thread = threading.Thread(target=worker.compute, args=(job_id,))
     thread.start()
     try:

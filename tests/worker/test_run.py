@@ -52,6 +52,20 @@ def test_the_same_run_makes_the_same_bytes_whatever_the_order_of_files(series, t
         assert Path(one.path).read_bytes() == Path(other.path).read_bytes()
 
 
+def test_times_are_told_by_the_sites_clock_and_not_the_machines(series, tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    there = analyse(request(series, tmp_path / "there", time_zone="America/Lima"))
+    again = analyse(request(series, tmp_path / "again", time_zone="America/Lima"))
+    other = analyse(request(series, tmp_path / "other"))
+
+    report = pydicom.dcmread(there.files[-1].path)
+    assert (report.ContentDate, report.ContentTime) == ("20231114", "171320.000000")  # 22:13:20 in UTC
+    assert "TimezoneOffsetFromUTC" not in report  # It would change what the copied study times mean.
+    assert Path(there.files[-1].path).read_bytes() == Path(again.files[-1].path).read_bytes()
+    # Other bytes, so another UID.
+    assert [one.sop_instance for one in there.files] != [one.sop_instance for one in other.files]
+
+
 def test_a_series_with_a_gap_gets_a_report_that_says_so_and_no_segmentation(series, tmp_path):
     reply = analyse(request([*series[:3], *series[5:]], tmp_path / "out"))
 
