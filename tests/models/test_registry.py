@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from ledger.errors import ModelError, SiteError
+from ledger.identifiers import Digest, Uid
 from models.builtin.lung_ct.model import LungCT
 from models.contract import Context, Manifest, ModelInput, SettingsNotUnderstood, UnknownModel
 from models.registry import BrokenModel, code_digest, installed, open_model, provenance_of, read_manifest
@@ -107,6 +108,32 @@ def test_the_device_uid_is_the_models_and_not_the_runs() -> None:
     assert str(one.device_uid).startswith("2.25.")
     assert one.settings == {"closing_mm": 4.0}
     assert one.identity.startswith("lung_ct@")
+
+
+def test_13_the_device_uid_is_a_pure_function_of_weights_and_code(tmp_path, monkeypatch) -> None:
+    def device(name: str, *, code: str = "x = 1\n", weights: Digest | None = None, **settings: object) -> Uid:
+        model = SiteModel()
+        model.folder, model.weights_digest = tmp_path / name, weights
+        (tmp_path / name / "deeper").mkdir(parents=True)
+        (tmp_path / name / "deeper" / "model.py").write_text(code)
+        # The folder's own name is part of each file's.
+        (tmp_path / name).rename(tmp_path / name / ".." / "model")
+        model.folder = tmp_path / "model"
+        try:
+            return provenance_of(model, settings).device_uid
+        finally:
+            (tmp_path / "model").rename(tmp_path / f"{name}.gone")
+
+    first = device("first")
+    # Another place and time, other settings, another machine's files: the same device.
+    assert device("again", closing_mm=8) == first
+    # Other weights, no weights, other code, other code that prepares voxels: another one each.
+    one, two = (device(f"weights {n}", weights=Digest(f"{n}{n}" * 32)) for n in (1, 2))
+    other_code = device("code", code="x = 2\n")
+    (tmp_path / "prepare").mkdir()
+    (tmp_path / "prepare" / "resample.py").write_text("other")
+    monkeypatch.setattr("models.registry._PREPARE", tmp_path / "prepare")
+    assert len({first, one, two, other_code, device("prepare")}) == 5
 
 
 def test_another_line_of_code_is_another_device(tmp_path) -> None:
