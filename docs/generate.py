@@ -113,7 +113,7 @@ def commands() -> str:
     root = get_command(app)
     page = ["# Commands", "", GENERATED.strip(), ""]
     for path, command in _leaves(root, "wetread"):
-        page += [f"## {path}", "", inspect.cleandoc(command.help or ""), ""]
+        page += [f"## {path}", "", inspect.cleandoc(command.help or "").replace("\\[", "["), ""]
         rows = []
         for parameter in command.params:
             names = (

@@ -159,3 +159,9 @@ def test_looking_needs_neither_torch_nor_pydicom(site: FilledSite) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_keeps_the_brackets_of_tables(wetread: Wetread) -> None:
+    assert "Name of a [[peer]]; without it, our own node." in wetread("echo", "--help").stdout
+    assert "Needs a queue ([queue] url or --queue)" in wetread("worker", "--help").stdout
+    assert "instead of [site] data" in wetread("serve", "--help").stdout
