@@ -61,10 +61,12 @@ def alarms(
     found += _deliveries(list(deliveries), now)
     found += _refusals(refusals, now)
     if counts.quarantined:
+        one = counts.quarantined == 1
+        files = "1 received file lies" if one else f"{counts.quarantined} received files lie"
         found.append(
             Alarm(
                 "quarantine",
-                f"{counts.quarantined} received files lie in quarantine  →  wetread show quarantine",
+                f"{files} in quarantine  →  wetread show quarantine",
                 False,
             )
         )
@@ -129,19 +131,19 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
         failing = [one for one in waiting if one.attempts and one.next_attempt_at > now]
         if refused:
             jobs = sorted({one.job_id for one in refused})
+            results = "1 result" if len(refused) == 1 else f"{len(refused)} results"
             again = f"wetread retry {jobs[0]}" + (" …" if len(jobs) > 1 else "")
             found.append(
                 Alarm(
                     "delivery parked",
-                    f"{peer} refused {len(refused)} results for good: {refused[-1].because}  →  {again}",
+                    f"{peer} refused {results} for good: {refused[-1].because}  →  {again}",
                 )
             )
         if failing:
             due = min(one.next_attempt_at for one in failing)
             soon = f"in {duration(due - now)}" if due > now else "now"
-            words = (
-                f"{peer} is away: {len(failing)} results wait, next attempt {soon} ({failing[-1].because})"
-            )
+            waiting_results = "1 result waits" if len(failing) == 1 else f"{len(failing)} results wait"
+            words = f"{peer} is away: {waiting_results}, next attempt {soon} ({failing[-1].because})"
             found.append(Alarm("peer away", f"{words}  →  wetread echo {peer}"))
     return found
 

@@ -17,6 +17,12 @@ def rebuild(site: Site, console: Console) -> None:
         spool = Spool(site.spool)
         with spool.occupied(), console.status(f"Reading every image in {spool.path}"):
             found = reconcile.rebuild(spool, ledger)
+    if not found.recorded:
+        console.print(
+            "Nothing is lost: the ledger already had every instance of the spool. "
+            f"Files that went into quarantine now: {found.quarantined}."
+        )
+        return
     console.print(
         f"{found.recorded} instances are in the ledger again; {found.quarantined} files lie in quarantine.\n"
         "What is lost: the history, and which results were delivered. At the next start every study closes\n"

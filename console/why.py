@@ -29,7 +29,8 @@ def why(
     for state in (JobState.PARKED, JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED):
         if job := next((job for job in current if job.state is state), None):
             return _about_job(job)
-    return " ".join(_about_done(job, deliveries.get(job.id, ())) for job in current)
+    # Two rules may ask the same model, and come to the same end.
+    return " ".join(dict.fromkeys(_about_done(job, deliveries.get(job.id, ())) for job in current))
 
 
 def _nothing_was_asked(study: StudyRecord, notes: Sequence[RoutingNote]) -> str:

@@ -172,6 +172,8 @@ def _reduce(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> M
     record: logging.LogRecord = entry["_record"]
     entry["logger"] = record.name
     if record.name.partition(".")[0] in _OUTSPOKEN:
+        # Celery lays its words out for a terminal: one line is enough.
+        entry["event"] = " ".join(str(entry["event"]).split())
         return entry
     # Python's warnings say where they arose and of which kind they are in front of what they say.
     warned = _WARNING.match(str(entry["event"])) if record.name == "py.warnings" else None

@@ -71,7 +71,7 @@ def test_an_archive_in_backoff_is_away() -> None:
     (said,) = words(deliveries=[a_delivery(DeliveryState.WAITING, "nobody listens")], now=-30.0)
     assert (
         said
-        == "archive is away: 1 results wait, next attempt in 30 s (nobody listens)  →  wetread echo archive"
+        == "archive is away: 1 result waits, next attempt in 30 s (nobody listens)  →  wetread echo archive"
     )
 
 

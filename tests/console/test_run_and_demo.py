@@ -159,6 +159,10 @@ def test_the_demo_is_true_from_scanner_to_archive(wetread: Wetread, tmp_path: Pa
     rebuilt = wetread("rebuild", "--config", kept / "wetread.toml")
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert "200 instances are in the ledger again" in rebuilt.stdout
+    assert "What is lost" in rebuilt.stdout
+    again = wetread("rebuild", "--config", kept / "wetread.toml").stdout
+    assert "the ledger already had every instance" in again
+    assert "What is lost" not in again
     status = json.loads(wetread("status", "--json", "--config", kept / "wetread.toml").stdout)
     assert status["counts"]["instances"] == 200
 

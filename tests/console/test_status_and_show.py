@@ -120,7 +120,7 @@ def test_an_archive_that_is_away_is_an_alarm_with_the_next_attempt(
 
     status = wetread("status")
     assert status.returncode == 1
-    assert "PACS is away: 1 results wait, next attempt in" in status.stdout
+    assert "PACS is away: 1 result waits, next attempt in" in status.stdout
     assert "wetread echo PACS" in status.stdout
 
 
@@ -184,7 +184,7 @@ def test_quarantine_is_listed(wetread: Wetread, site: FilledSite) -> None:
     assert "other bytes under a known UID" in wetread("show", "quarantine").stdout
     status = wetread("status")
     assert status.returncode == 0  # To be looked at, but nothing stands still.
-    assert "1 received files lie in quarantine" in status.stdout
+    assert "1 received file lies in quarantine" in status.stdout
 
 
 def test_what_an_archive_answers_for_is_shown(wetread: Wetread, site: FilledSite) -> None:

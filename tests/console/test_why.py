@@ -144,3 +144,8 @@ def test_a_refusal_gives_its_reason() -> None:
 def test_a_job_that_was_overtaken_does_not_count() -> None:
     jobs = [a_job(JobState.CANCELLED, 7), a_job(JobState.RUNNING, 8, supersedes=7)]
     assert "job 8" in why(a_study(), [], jobs, {})
+
+
+def test_two_rules_that_ask_the_same_model_are_told_once() -> None:
+    jobs = [a_job(JobState.DONE, number, outcome=Outcome.FOUND) for number in (7, 8)]
+    assert why(a_study(), [], jobs, {}).count("lung_ct has a result") == 1

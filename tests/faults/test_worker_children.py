@@ -222,3 +222,13 @@ def test_a_device_that_is_not_there_is_no_studys_fault(tmp_path):
         assert waiting.attempts == 0
         assert "there is no device 'cuda:77' that could be used here, only cpu" in waiting.because
         assert "job.given_back" in bench.log
+
+
+def test_a_worker_that_starts_and_stops_is_plainly_told(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        compute = bench.start("compute")
+        compute.stop()
+        told = compute.log.read_text()
+    assert '"part": "compute"' in told
+    assert "SecurityWarning" not in told
+    assert "x0a" not in told

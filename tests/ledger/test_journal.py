@@ -180,7 +180,7 @@ def test_other_libraries_say_where_they_warned_but_not_about_what(written: io.St
 
 
 def test_celery_may_speak_and_chatter_is_not_heard(written: io.StringIO) -> None:
-    logging.getLogger("celery.worker").warning("connection to broker lost, %s", "trying again")
+    logging.getLogger("celery.worker").warning("\nconnection to broker lost,\n   %s\n", "trying again")
     logging.getLogger("kombu").info("chatter")
     assert "connection to broker lost, trying again" in written.getvalue()
     assert "chatter" not in written.getvalue()
