@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from ledger.delivery import DeliveryState
@@ -10,6 +11,7 @@ from ledger.job import JobState
 from ledger.study import StudyState
 from models.training.phantom_series import write_series
 from models.training.phantoms import Phantom, chest
+from tests.conformance.provenance import assert_provenance
 from tests.journey.site import site
 from tests.journey.truth import by_modality, lungs_are_where_they_are, the_report_tells_the_truth
 from tests.peers.dcmtk import dcmsend, storescu
@@ -59,6 +61,9 @@ def test_the_archive_receives_what_is_true_of_the_study(
         (segmentation,), (report,) = found["SEG"], found["SR"]
         lungs_are_where_they_are(segmentation, phantom)
         the_report_tells_the_truth(report, phantom, tmp_path / "read")
+        # Checklist 16: what comes back from the archive still says what made it.
+        pydicom.dcmwrite(tmp_path / "segmentation.dcm", segmentation)
+        assert_provenance(tmp_path / "segmentation.dcm", tmp_path / "read" / "report.dcm")
 
         with running.ledger() as ledger:
             (known,) = ledger.studies()
