@@ -12,7 +12,7 @@ from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from tests.peers.loopback import until
-from tests.worker.site import close, events, model, receive, started, traces, worker_bench
+from tests.worker.site import QUICK, close, events, model, receive, started, traces, worker_bench
 
 pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
@@ -37,7 +37,8 @@ def test_a_killed_workers_job_runs_elsewhere_when_its_lease_is_over(tmp_path):
 
 
 def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(tmp_path):
-    with worker_bench(tmp_path) as bench:
+    # One heartbeat, late: its thread could be stopped with SQLite's lock in its hands.
+    with worker_bench(tmp_path, worker=QUICK.model_copy(update={"heartbeat_s": 1.9})) as bench:
         gate, trace = tmp_path / "gate", tmp_path / "trace"
         job_id = bench.open_job(model("Slow"), settings={"until": str(gate), "trace": str(trace)})
         bench.start("dispatch")
