@@ -107,4 +107,7 @@ def failpoint(name: str) -> None:
         _armed = None
     if armed.action is Action.RAISE:
         raise FailpointReached(f"failpoint {name}, passing {armed.nth}")
-    os.kill(os.getpid(), signal.SIGKILL if armed.action is Action.KILL else signal.SIGSTOP)
+    if armed.action is Action.KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    # Sent to the process, it may be taken by another thread, while this one goes on for a moment.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)

@@ -185,12 +185,10 @@ def test_a_poster_that_is_stopped_loses_nothing(tmp_path):
 def test_a_poster_that_wakes_up_after_its_lease_changes_nothing(tmp_path):
     port = free_port()
     with (
-        # One delivery at a time, and no heartbeat before it is over: another thread of the sleeper could be
-        # stopped with SQLite's lock in its hands.
+        # One delivery at a time: a second thread of the sleeper could be stopped with SQLite's lock in its
+        # hands.
         worker_bench(
-            tmp_path,
-            peers=(archive(port),),
-            delivery=QUICK_POST.model_copy(update={"at_once": 1, "heartbeat_s": 2.9}),
+            tmp_path, peers=(archive(port),), delivery=QUICK_POST.model_copy(update={"at_once": 1})
         ) as bench,
         storescp(tmp_path / "archive", port=port) as scp,
     ):

@@ -73,6 +73,35 @@ def test_stop_stops_until_it_is_continued() -> None:
         assert process.communicate(timeout=30)[0] == b"alive\n"
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("trial", range(5))
+def test_the_thread_that_reaches_the_failpoint_does_nothing_more(trial: int) -> None:
+    import os
+
+    script = """
+import os, threading
+from ledger.failpoint import arm, failpoint
+arm("job_claimed:stop")
+def work():
+    failpoint("job_claimed")
+    os.write(1, b"on")
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        try:
+            with pytest.raises(BlockingIOError):
+                os.read(process.stdout.fileno(), 1)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        process.wait(30)
+        assert process.stdout.read() == b"on"
+
+
 def test_every_name_is_used_and_every_use_has_a_name() -> None:
     used: set[str] = set()
     for package in ("dicom_node", "worker", "console", "results"):
