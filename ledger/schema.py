@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class Json(TypeDecorator[Any]):
@@ -100,6 +100,7 @@ study = _table(
     _time("last_arrival_at"),
     _time("closed_at", nullable=True),
     _text("closed_because", nullable=True),
+    _text("closed_as", nullable=True),
     _text("calling"),
     _text("patient_id"),
     _text("patient_name"),
@@ -287,6 +288,32 @@ expected_instance = _table(
     _text("sop_instance"),
     UniqueConstraint("promise_id", "sop_instance"),
     Index(None, "sop_instance"),
+)
+statement = _table(
+    "statement",
+    _to("study"),
+    _number("generation"),  # Of the closing that it belongs to, or will belong to.
+    _to("series", nullable=True),
+    _time("at"),
+    _text("witness"),
+    _text("given_by"),
+    _text("because"),
+    _number("ours", nullable=True),
+    _number("theirs", nullable=True),
+    Column("decided", Boolean, nullable=False),
+    Index(None, "study_id", "generation"),
+)
+peer_count = _table(
+    "peer_count",
+    _to("study"),
+    _text("peer"),
+    _number("theirs", nullable=True),
+    Column("series", Json, nullable=False),  # Series Instance UID → instances, where it was asked for them.
+    _text("counted_by"),
+    _time("asked_at"),
+    _time("since_at"),
+    _text("because"),  # Why the latest question had no answer.
+    UniqueConstraint("study_id", "peer"),
 )
 outbox = _table(
     "outbox",

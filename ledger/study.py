@@ -28,6 +28,15 @@ class StudyEvent(StrEnum):
     EXPIRED = "expired"  #: The retention policy deleted its images.
 
 
+class Completeness(StrEnum):
+    """What is known, when a study is closed, of whether all of it is here."""
+
+    COMPLETE = "complete"  #: A witness that knows the number says that all is here.
+    PRESUMED = "presumed"  #: Nothing more came, and nobody says that there is more.
+    PARTIAL = "partial"  #: Somebody says that there is more than is here.
+    OVERDUE = "overdue"  #: The longest wait was over while images may still have been coming: nobody knows.
+
+
 TRANSITIONS: dict[tuple[StudyState, StudyEvent], StudyState] = {
     (StudyState.OPEN, StudyEvent.ARRIVED): StudyState.OPEN,
     (StudyState.OPEN, StudyEvent.COMPLETED): StudyState.CLOSED,
@@ -124,6 +133,7 @@ class StudyRecord:
     closed_at: float | None
     closed_because: str | None
     calling: AETitle  #: Who sent the latest instance.
+    closed_as: Completeness | None = None  #: None: never closed, or before this was recorded.
     patient_id: str = ""
     patient_name: str = ""
     accession_number: str = ""

@@ -20,6 +20,7 @@ def study_values(arrival: Arrival, now: float) -> dict[str, object]:
         "last_arrival_at": now,
         "closed_at": None,
         "closed_because": None,
+        "closed_as": None,
         "calling": arrival.calling.value,
         "patient_id": headers.get("PatientID", "").strip(" \0"),
         "patient_name": headers.get("PatientName", "").strip(" \0"),

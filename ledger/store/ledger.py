@@ -5,6 +5,7 @@ from typing import Self
 from ledger.settings import LedgerSettings
 from ledger.store.arrivals import Arrivals
 from ledger.store.commitments import Commitments
+from ledger.store.completeness import Witnesses
 from ledger.store.connect import connect
 from ledger.store.database import explained
 from ledger.store.deliveries import Deliveries
@@ -29,6 +30,7 @@ class Ledger(
     Jobs,
     Deliveries,
     Commitments,
+    Witnesses,
     Promises,
     Outbox,
     Sweep,

@@ -20,7 +20,7 @@ from ledger.identifiers import (
 from ledger.job import JobRecord, JobState, Outcome, Priority
 from ledger.overview import QuarantineRecord
 from ledger.result import ResultRecord, Role
-from ledger.study import InstanceRecord, SeriesRecord, StudyRecord, StudyState
+from ledger.study import Completeness, InstanceRecord, SeriesRecord, StudyRecord, StudyState
 
 
 def study_record(row: Row[Any]) -> StudyRecord:
@@ -37,6 +37,7 @@ def study_record(row: Row[Any]) -> StudyRecord:
         last_arrival_at=row.last_arrival_at,
         closed_at=row.closed_at,
         closed_because=row.closed_because,
+        closed_as=Completeness(row.closed_as) if row.closed_as else None,
         calling=AETitle(row.calling),
         patient_id=row.patient_id,
         patient_name=row.patient_name,

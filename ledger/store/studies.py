@@ -6,20 +6,30 @@ Closing is optimistic: the judge says which facts it saw, and nothing happens if
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, exists, func, insert, select, update
+from sqlalchemy import Row, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ledger.completeness import Statement
 from ledger.delivery import DeliveryEvent, DeliveryState
-from ledger.identifiers import JobId, StudyId
+from ledger.identifiers import JobId, SeriesId, StudyId
 from ledger.job import JobEvent, JobState, NewJob
 from ledger.result import Role
 from ledger.schema import delivery, instance, job, job_input, result, routing_note, series, study
+from ledger.store.completeness import insert_statements
 from ledger.store.database import Database, Transaction
 from ledger.store.history import note
 from ledger.store.moves import DELIVERY, JOB, STUDY, lock, locked, move
 from ledger.store.outbox import hint_jobs, hint_next
 from ledger.store.rows import instance_record, series_record, study_record
-from ledger.study import InstanceRecord, RoutingNote, SeriesRecord, StudyEvent, StudyRecord, StudyState
+from ledger.study import (
+    Completeness,
+    InstanceRecord,
+    RoutingNote,
+    SeriesRecord,
+    StudyEvent,
+    StudyRecord,
+    StudyState,
+)
 
 #: What a later job of the same rule and series overtakes.
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -65,9 +75,13 @@ class Studies(Database):
         because: str,
         notes: Sequence[RoutingNote],
         jobs: Sequence[NewJob],
+        closed_as: Completeness = Completeness.PRESUMED,
+        statements: Sequence[Statement] = (),
     ) -> list[JobId] | None:
         """Close a study and open its jobs, in one transaction. The ids of the jobs that did not exist before.
 
+        `notes` take the place of what was noted when series of it were routed by themselves. `statements` are
+        what every witness said.
         None: something arrived since the facts were read, or the study is not open; nothing was changed.
         Raises `NotInLedger`.
         """
@@ -78,33 +92,82 @@ class Studies(Database):
                 return None
             generation = row.generation + 1
             opened = [opened for new in jobs if (opened := _open_job(tx, row, new)) is not None]
-            if notes:
-                tx.connection.execute(
-                    insert(routing_note),
-                    [
-                        {
-                            "study_id": row.id,
-                            "generation": generation,
-                            "series_id": said.series_id,
-                            "rule": said.rule,
-                            "taken": said.taken,
-                            "because": said.because,
-                        }
-                        for said in notes
-                    ],
-                )
+            earlier = (routing_note.c.study_id == row.id) & (routing_note.c.generation == generation)
+            tx.connection.execute(delete(routing_note).where(earlier))
+            _insert_notes(tx, row.id, generation, notes)
+            insert_statements(tx, row.id, generation, statements)
             move(
                 tx,
                 STUDY,
                 row,
                 StudyEvent.COMPLETED,
                 because=because,
-                detail={"instances": row.instances, "series": row.series, "jobs": list(opened)},
+                detail={
+                    "instances": row.instances,
+                    "series": row.series,
+                    "jobs": list(opened),
+                    "closed_as": closed_as,
+                },
                 generation=generation,
                 closed_at=tx.now,
                 closed_because=because,
+                closed_as=closed_as,
             )
             return opened
+
+    def route_series(
+        self,
+        study_id: StudyId,
+        series_id: SeriesId,
+        *,
+        seen_instances: int,
+        notes: Sequence[RoutingNote],
+        jobs: Sequence[NewJob],
+        statement: Statement,
+    ) -> list[JobId] | None:
+        """Open the jobs of a series that is complete while its study is still open, in one transaction.
+
+        The ids of the jobs that did not exist before. None: more of the series arrived since the facts were
+        read, or the study is not open; nothing was changed. Raises `NotInLedger`.
+        """
+        with self.write() as tx:
+            row = lock(tx, STUDY, study_id)
+            query = select(series.c.instances).where(series.c.id == series_id, series.c.study_id == study_id)
+            if row.state != StudyState.OPEN or tx.connection.execute(query).scalar() != seen_instances:
+                return None
+            generation = row.generation + 1
+            opened = [opened for new in jobs if (opened := _open_job(tx, row, new)) is not None]
+            earlier = (routing_note.c.study_id == row.id) & (routing_note.c.generation == generation)
+            mine = routing_note.c.series_id == series_id
+            tx.connection.execute(delete(routing_note).where(earlier, mine))
+            _insert_notes(tx, row.id, generation, notes)
+            insert_statements(tx, row.id, generation, [statement])
+            note(
+                tx,
+                "study",
+                "series_routed",
+                thing_id=row.id,
+                study_id=row.id,
+                because=statement.because,
+                detail={"series": series_id, "instances": seen_instances, "jobs": list(opened)},
+            )
+            return opened
+
+
+def _insert_notes(tx: Transaction, study_id: int, generation: int, notes: Sequence[RoutingNote]) -> None:
+    if notes:
+        rows = [
+            {
+                "study_id": study_id,
+                "generation": generation,
+                "series_id": said.series_id,
+                "rule": said.rule,
+                "taken": said.taken,
+                "because": said.because,
+            }
+            for said in notes
+        ]
+        tx.connection.execute(insert(routing_note), rows)
 
 
 def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> JobId | None:
