@@ -8,7 +8,6 @@ from typing import Self
 import structlog
 from pynetdicom import AE, evt
 
-from dicom_node.acceptor import BoundedHandler, BoundedServer
 from dicom_node.association import Doorkeeper
 from dicom_node.contexts import supported_contexts
 from dicom_node.group import GroupCommit
@@ -16,6 +15,7 @@ from dicom_node.hand_in import BackDoor
 from dicom_node.promises import Promises
 from dicom_node.receive import Receiver
 from dicom_node.senders import Senders
+from dicom_node.server import BoundedHandler, BoundedServer
 from dicom_node.settings import NodeSite
 from dicom_node.spool import Spool
 from dicom_node.stream import opener
