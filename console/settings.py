@@ -4,7 +4,8 @@ No file is a valid site too: the images lie in ./wetread-data, the node listens 
 one rule sends chest CT to `lung_ct` with no destination, so that a first look can do no harm.
 
 Relative paths are relative to the file that names them. A key ending in `_file` (`url_file`, …) names a file
-that holds the value: so that a password need not stand in a file that people print and mail.
+that holds the value: so that a password need not stand in a file that people print and mail. Those of
+`[peer.web]` are read anew for every exchange, since tokens are renewed.
 """
 
 import tomllib
@@ -160,9 +161,17 @@ def load_site(
     if path is None:
         tables["rule"] = [dict(DEFAULT_RULE)]
     try:
-        return Site.model_validate(tables)
+        return _placed(Site.model_validate(tables), folder)
     except ValidationError as error:
         raise SettingsRefused("\n".join(sentences(error, Site, path))) from None
+
+
+def _placed(site: Site, folder: Path) -> Site:
+    """The same with the files of `[peer.web]` seen from `folder`."""
+    peers = (
+        peer.model_copy(update={"web": peer.web.under(folder)}) if peer.web else peer for peer in site.peers
+    )
+    return site.model_copy(update={"peers": tuple(peers)})
 
 
 def read_tables(path: Path | None) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """A peer is a DICOM application that this site knows by configuration: a scanner, a workstation, an archive.
 
 One entry serves both directions: `addresses` and `receive` say whether and from where it may talk to us,
-`host`, `port` and `send` say whether and where it gets results.
+`host`, `port` and `send` say whether and where it gets results. A peer may also, or only, be reached over
+DICOMweb: `web`.
 """
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
+from dicom_node.web_peer import WebPeerSettings
 from ledger.identifiers import AETitle, Uid
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -38,21 +40,48 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     """One `[[peer]]` of the site."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")  # What rules and the console call it.
-    ae_title: AETitleText
-    host: str = Field(min_length=1)
-    port: int = Field(ge=1, le=65535)
+    # Where it listens for DICOM; a peer that is reached over the web only has none of the three.
+    ae_title: AETitleText | Literal[""] = ""
+    host: str = ""
+    port: int = Field(default=0, ge=0, le=65535)
+    web: WebPeerSettings | None = None
     send: bool = True  # It may be the destination of results.
     receive: bool = True  # It may store instances here.
     # It calls from these networks only (CIDR); none means from anywhere.
     addresses: tuple[NetworkText, ...] = ()
     # Proposed in this order: nearly all take explicit VR, and all must take implicit (PS3.5 §10.1).
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-    # What proves that it has a result: its answer to C-STORE, being found there afterwards by C-FIND, or its
-    # own word for it by storage commitment (C-FIND where no such word comes).
+    # What proves that it has a result: its answer to C-STORE or STOW-RS, being found there afterwards (by
+    # QIDO-RS over the web, else by C-FIND), or its own word for it by storage commitment (being found where
+    # no such word comes).
     confirm: Literal["answer", "find", "commitment"] = "answer"
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.web is None and not self.host:
+            raise ValueError(f"{self.name} needs ae_title, host and port, or a [peer.web] with its url")
+        for key, value in (("ae_title", self.ae_title), ("host", self.host), ("port", self.port)):
+            if self.speaks_dicom and not value:
+                raise ValueError(f"{key!r} is missing: ae_title, host and port go together")
+        if self.confirm == "commitment" and not self.speaks_dicom:
+            raise ValueError(
+                f'confirm = "commitment" needs ae_title, host and port, which {self.name} does not have: '
+                'the web has no such service; take confirm = "find"'
+            )
+        return self
+
+    @property
+    def speaks_dicom(self) -> bool:
+        """Whether it listens for associations."""
+        return bool(self.host or self.port)
+
+    @property
+    def stores_by_web(self) -> bool:
+        """Whether it gets results by STOW-RS."""
+        return self.web is not None and (self.web.store or not self.speaks_dicom)
 
     def calls_from(self, address: str) -> bool:
         """Whether `address` is one that this peer may call from."""

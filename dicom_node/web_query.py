@@ -1,0 +1,186 @@
+"""Questions to a peer's database over the web (QIDO-RS, PS3.18 §10.6), asked by dicomweb-client.
+
+The same questions as C-FIND answers, with the same answers: `count_study`, `count_series` and
+`find_instance` stand beside those of `counts` and `readback`. Nothing that a peer says of a match is believed
+to be what was asked for.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from dicomweb_client import DICOMwebClient
+
+from dicom_node.counts import CountedBy, SeriesCounts, StudyCount
+from dicom_node.peers import PeerSettings
+from dicom_node.query import QueryRefused
+from dicom_node.upper_layer import PeerConfused
+from dicom_node.web_session import WebSession
+from ledger.identifiers import Uid
+
+_STUDY, _SERIES, _SOP_INSTANCE = "0020000D", "0020000E", "00080018"
+_OF_STUDY, _OF_SERIES = "00201208", "00201209"
+_PAGE = 1000  # instances of one answer; archives have limits of their own, and a full page is asked on
+_NO_SERVICE = frozenset({400, 404, 405, 406, 501})
+_LISTED_MAX = 200_000  # A series has no more; a peer that goes on for ever is not counted to the end.
+
+#: Tag in hexadecimal → {"vr": …, "Value": […]} of one match (PS3.18 Annex F)
+WebMatch = Mapping[str, Any]
+
+
+class WebQuery:
+    """A session for questions, and the client that asks them."""
+
+    def __init__(self, peer: PeerSettings, session: WebSession) -> None:
+        """Use `asking`."""
+        self._peer = peer
+        web = session.web
+        self._client = DICOMwebClient(web.qido_url or web.url, session=session)
+        # Whoever asks decides when to ask again; nobody sleeps in here.
+        self._client.set_http_retry_params(retry=False)
+
+    def studies(self, filters: Mapping[str, str], fields: Sequence[str], limit: int) -> list[WebMatch]:
+        """At most `limit` studies that match `filters`, with `fields` beside the usual attributes."""
+        found = self._client.search_for_studies(
+            search_filters=dict(filters), fields=list(fields) or None, limit=limit
+        )
+        return _matches(found)[:limit]
+
+    def series(self, study: Uid, fields: Sequence[str]) -> Iterator[WebMatch]:
+        """All series of a study."""
+        return self._pages(
+            lambda offset: self._client.search_for_series(
+                str(study), fields=list(fields), limit=_PAGE, offset=offset
+            ),
+            _SERIES,
+        )
+
+    def instances(self, study: Uid, series: Uid, **filters: str) -> Iterator[WebMatch]:
+        """All instances of a series that match `filters`."""
+        return self._pages(
+            lambda offset: self._client.search_for_instances(
+                str(study), str(series), search_filters=filters, limit=_PAGE, offset=offset
+            ),
+            _SOP_INSTANCE,
+        )
+
+    def _pages(self, ask: Any, key: str) -> Iterator[WebMatch]:
+        """One page after the other, until one has nothing new: not all peers know `offset`."""
+        seen: set[Uid] = set()
+        while len(seen) < _LISTED_MAX:
+            page = _matches(ask(len(seen)))
+            new = {uid: match for match in page if (uid := uid_of(match, key)) and uid not in seen}
+            yield from new.values()
+            seen |= new.keys()
+            # A page that is not full may still be one of many: a peer may give fewer than it was asked for.
+            if not new:
+                return
+        raise PeerConfused(f"it lists more than {_LISTED_MAX} objects")
+
+
+@contextmanager
+def asking(peer: PeerSettings, *, deadline_s: float) -> Iterator[WebQuery]:
+    """Raises `QueryRefused` where the peer answers no questions, or another `PeerError`."""
+    with WebSession.to(peer, deadline_s=deadline_s) as session:
+        try:
+            yield WebQuery(peer, session)
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status in _NO_SERVICE:
+                url = session.web.qido_url or session.web.url
+                raise QueryRefused(
+                    f"{peer.name} answered QIDO-RS with {status}: is {url} what stands before /studies?"
+                ) from error
+            raise
+        except (ValueError, RecursionError, AttributeError, TypeError) as error:
+            if isinstance(error, requests.RequestException):
+                raise
+            raise PeerConfused("its answer to QIDO-RS is not what the standard says") from error
+
+
+def count_study(peer: PeerSettings, *, study: Uid, deadline_s: float) -> StudyCount | None:
+    """How many instances `peer` has of the study; None where it does not know the study.
+
+    Raises `QueryRefused`, or another `PeerError` where the peer is away or silent.
+    """
+    with asking(peer, deadline_s=deadline_s) as query:
+        matches = query.studies({"StudyInstanceUID": str(study)}, [_OF_STUDY], limit=_PAGE)
+        mine = [match for match in matches if uid_of(match, _STUDY) == study]
+        if not mine:
+            return None
+        counted = [count for match in mine if (count := count_of(match, _OF_STUDY)) is not None]
+        if counted:
+            return StudyCount(max(counted), CountedBy.STUDY)
+        series = _series(query, study)
+        return StudyCount(sum(series.instances.values()), series.by)
+
+
+def count_series(peer: PeerSettings, *, study: Uid, deadline_s: float) -> SeriesCounts:
+    """How many instances `peer` has of each series of the study; none where it does not know the study.
+
+    Raises as `count_study`.
+    """
+    with asking(peer, deadline_s=deadline_s) as query:
+        return _series(query, study)
+
+
+def find_instance(
+    peer: PeerSettings, *, study: Uid, series: Uid, sop_instance: Uid, deadline_s: float
+) -> bool:
+    """Whether `peer` finds the instance where it belongs: in that series of that study.
+
+    Raises as `count_study`: then nothing is known.
+    """
+    try:
+        with asking(peer, deadline_s=deadline_s) as query:
+            matches = query.instances(study, series, SOPInstanceUID=str(sop_instance))
+            return any(uid_of(match, _SOP_INSTANCE) == sop_instance for match in matches)
+    except QueryRefused as refused:
+        raise QueryRefused(f'{refused}: set confirm = "answer" for this peer') from None
+
+
+def _series(query: WebQuery, study: Uid) -> SeriesCounts:
+    found: dict[Uid, int | None] = {}
+    for match in query.series(study, [_OF_SERIES]):
+        series = uid_of(match, _SERIES)
+        if series is not None and uid_of(match, _STUDY) in (study, None):
+            found[series] = count_of(match, _OF_SERIES)
+    counts = {series: count for series, count in found.items() if count is not None}
+    unknown = [series for series, count in found.items() if count is None]
+    for series in unknown:
+        listed = [
+            match for match in query.instances(study, series) if uid_of(match, _SERIES) in (series, None)
+        ]
+        counts[series] = len(listed)
+    return SeriesCounts(counts, CountedBy.LISTING if unknown else CountedBy.SERIES)
+
+
+def _matches(answer: object) -> list[WebMatch]:
+    if not isinstance(answer, list) or not all(isinstance(one, dict) for one in answer):
+        raise PeerConfused("its answer to QIDO-RS is no list of matches")
+    return answer
+
+
+def value_of(match: WebMatch, tag: str) -> object:
+    """The first value of an attribute; None where there is none."""
+    attribute = match.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    return values[0] if isinstance(values, list) and values else None
+
+
+def uid_of(match: WebMatch, tag: str) -> Uid | None:
+    """The UID of one attribute, if it is there and is one."""
+    value = value_of(match, tag)
+    try:
+        return Uid.parse(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def count_of(match: WebMatch, tag: str) -> int | None:
+    """The number in one attribute of VR IS, which some peers write as text, if it is one that counts."""
+    value = value_of(match, tag)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9 else None
