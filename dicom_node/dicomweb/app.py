@@ -6,7 +6,7 @@ slowly holds a connection and an open file, and no thread.
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.refusals import BadRequest, NotAcceptable, NotHere, Refused
 from dicom_node.dicomweb.settings import WebSite
 from dicom_node.dicomweb.store import Upload, answer
+from dicom_node.dicomweb.zipped import ZIP, zipped
 from dicom_node.headers import Headers
 from dicom_node.spool import Spool
 from ledger.errors import SiteError
@@ -122,9 +123,15 @@ class DicomWeb:
     # WADO-RS
 
     def instances(self, request: Request) -> Response:
-        """A study, a series or an instance as files of Part 10."""
+        """A study, a series or an instance as files of Part 10, in a multipart body or in a ZIP file."""
         ranges, base = _accept(request), self._base(request)
         held = self._held(request)
+        if retrieve.wants_zip(ranges):
+            files = (
+                (name, retrieve.contents(self._spool.absolute(each.instance.path)))
+                for name, each in zip(_names(held), held, strict=True)
+            )
+            return StreamingResponse(retrieve.begun(zipped(files)), media_type=ZIP)
         forms = [retrieve.form_of_instance(ranges, str(each.instance.transfer_syntax)) for each in held]
         if len(held) == 1 and not forms[0].multipart:
             path = self._spool.absolute(held[0].instance.path)
@@ -333,6 +340,12 @@ def _uid(request: Request, name: str) -> Uid | None:
         return Uid.parse(request.path_params[name])
     except ValueError as error:
         raise BadRequest(f"the {name} in the URL is no UID") from error
+
+
+def _names(held: Sequence[Held]) -> list[str]:
+    """Names in a ZIP file, one folder for each series. They are numbers: nothing of them is a stranger's."""
+    series = {uid: n for n, uid in enumerate(dict.fromkeys(each.series.series for each in held), 1)}
+    return [f"{series[each.series.series]:04d}/{n:06d}.dcm" for n, each in enumerate(held, 1)]
 
 
 def _accept(request: Request) -> list[MediaRange]:

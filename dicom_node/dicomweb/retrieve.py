@@ -14,6 +14,7 @@ from dicom_node.dicomweb.media import DICOM, OCTETS, MediaRange
 from dicom_node.dicomweb.reader import PLUGINS
 from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.refusals import NotAcceptable, NotHere
+from dicom_node.dicomweb.zipped import ZIP
 from dicom_node.peers import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 
 _CHUNK = 1 << 18
@@ -69,6 +70,11 @@ def form_of_instance(ranges: Sequence[MediaRange], stored: str) -> Form:
         "instances are given as application/dicom in the transfer syntax that they are stored in (ask for "
         "transfer-syntax=*) or, where they can be decoded, in Explicit VR Little Endian"
     )
+
+
+def wants_zip(ranges: Sequence[MediaRange]) -> bool:
+    """Whether the client likes a ZIP file best: one that takes anything gets files of their own."""
+    return bool(ranges) and ranges[0].type == ZIP and not ranges[0].multipart
 
 
 def form_of_frames(ranges: Sequence[MediaRange], stored: str) -> Form:
