@@ -4,6 +4,7 @@
 #   make test      all tests, with real peers (DCMTK, Orthanc, Redis, PostgreSQL)
 #   make check     style, types, import directions, spelling
 #   make journey   only the tests from scanner to archive
+#   make viewers   OHIF and VolView in a headless browser look at what Wetread holds; pictures in .cache/pictures
 #   make bench     measurements, with the peer or the physical floor beside each
 #   make docs      write the generated pages of docs/ again
 #   make evidence  run the built-in models on the real images, where they are, and write docs/evidence.md
@@ -18,7 +19,7 @@ BENCHMARKS = $(filter-out real_images,$(basename $(notdir $(filter-out %/__init_
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check journey bench docs evidence peers constraints clean
+.PHONY: demo test check journey viewers bench docs evidence peers constraints clean
 
 $(VENV)/torch.stamp:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Wetread needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v)'
@@ -47,6 +48,9 @@ test: $(VENV)/dev.stamp peers
 
 journey: $(VENV)/dev.stamp peers
 	$(PYTEST) -m journey -v
+
+viewers: $(VENV)/dev.stamp peers
+	$(PYTEST) -m viewer -v
 
 check: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff format --check .

@@ -121,13 +121,14 @@ def site(
     ledger: str | None = None,
     queue: str | None = None,
     more: str = "",
+    dicomweb: str = "port = 0",
 ) -> Iterator[Site]:
     """A site whose rule sends chest CT to `lung_ct` and the results to `archive`; nothing is started yet."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     data = folder / "data"
     url = ledger or f"sqlite:///{data}/ledger.sqlite"
-    text = f'[site]\ndata = "{data}"\n[node]\nport = {port}\n[dicomweb]\nport = 0\n'
+    text = f'[site]\ndata = "{data}"\n[node]\nport = {port}\n[dicomweb]\n{dicomweb}\n'
     text += f'[ledger]\nurl = "{url}"\n{QUICK}'
     if queue:
         text += f'[queue]\nurl = "{queue}"\n'

@@ -12,6 +12,8 @@ need Orthanc orthanc
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
 need strace strace
 need java default-jre-headless
+need chromium chromium
+need npm npm
 [ -n "$packages" ] || exit 0
 
 if command -v apt-get >/dev/null 2>&1; then

@@ -26,6 +26,8 @@ BRINGS = {
     "initdb": "the Debian package postgresql",
     "postgres": "the Debian package postgresql",
     "strace": "the Debian package strace",
+    "chromium": "the Debian package chromium",
+    "npm": "the Debian package npm",
     "java": "the Debian package default-jre-headless",
     "openssl": "the Debian package openssl",
     "dciodvfy": "the Python package dicom3tools",

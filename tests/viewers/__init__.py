@@ -1,0 +1,1 @@
+"""Real viewers in a real browser look at what Wetread holds."""
