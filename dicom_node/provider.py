@@ -57,7 +57,8 @@ class BoundedUpperLayer(DULServiceProvider):
         finally:
             self._drop()
             # Whoever still waits for a request gets None instead of waiting for the end of ARTIM.
-            self.to_user_queue.put(None)  # pynetdicom hands it on as it is
+            nothing: Any = None  # pynetdicom hands it on as it is
+            self.to_user_queue.put(nothing)
             with self._wake_lock:
                 os.close(self._wake)
                 self._wake = -1
