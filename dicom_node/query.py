@@ -14,7 +14,9 @@ from dicom_node.requestor import Deadline, RequestedAssociation, associate
 from dicom_node.send import response_status
 from dicom_node.upper_layer import (
     ContextResult,
+    PeerConfused,
     ProposedContext,
+    Value,
     command_set,
     elements_of_group,
     parse_elements,
@@ -25,6 +27,7 @@ from ledger.identifiers import AETitle, Uid
 STUDY_ROOT_FIND = Uid("1.2.840.10008.5.1.4.1.2.2.1")
 
 _SUCCESS = 0x0000
+_MATCHES_MAX = 100_000  # of one question; the largest studies have some ten thousand instances
 _PENDING = frozenset({0xFF00, 0xFF01})  # FF01: some optional key was not supported (PS3.4 §C.4.1.1.4)
 
 #: (group, element) → bytes of one match
@@ -60,7 +63,8 @@ class Query:
     def find(self, level: str, keys: Mapping[tuple[int, int], Uid | str]) -> Iterator[Match]:
         """The matches of one question. An empty text in `keys` asks for the value (PS3.4 §C.2.2.2.3).
 
-        Raises `QueryRefused` where the peer ends it with anything but Success.
+        Raises `QueryRefused` where the peer ends it with anything but Success, `PeerConfused` where it never
+        does.
         """
         self._asked += 1
         wanted = {(0x0008, 0x0052): level, **keys}
@@ -70,7 +74,7 @@ class Query:
             )
             for group in sorted({group for group, _ in wanted})
         )
-        request: dict[int, Uid | int | str] = {
+        request: dict[int, Value] = {
             0x0002: STUDY_ROOT_FIND,
             0x0100: 0x0020,  # C-FIND-RQ
             0x0110: self._asked,
@@ -78,7 +82,7 @@ class Query:
             0x0800: 0x0001,
         }
         self._association.send(self._context_id, command_set(request), identifier)
-        while True:
+        for _ in range(_MATCHES_MAX):
             command, data = self._association.receive("waiting for its answer to C-FIND")
             status, comment = response_status(command, expected=0x8020, asked=self._asked)
             if status == _SUCCESS:
@@ -87,6 +91,7 @@ class Query:
                 words = f" ({comment})" if comment else ""
                 raise QueryRefused(f"{self._peer.name} answered C-FIND with status 0x{status:04X}{words}")
             yield parse_elements(data)
+        raise PeerConfused(f"it answered one C-FIND with more than {_MATCHES_MAX} matches")
 
 
 def uid_in(match: Match, group: int, element: int) -> Uid | None:
@@ -95,6 +100,12 @@ def uid_in(match: Match, group: int, element: int) -> Uid | None:
         return Uid.parse(match.get((group, element), b"").decode("ascii"))
     except ValueError:
         return None
+
+
+def text_in(match: Match, group: int, element: int) -> str:
+    """The text of one element, "" where it is absent. What is not ASCII is a question mark."""
+    text = match.get((group, element), b"").decode("ascii", "replace").strip(" \0")
+    return text.replace("\N{REPLACEMENT CHARACTER}", "?")
 
 
 def count_in(match: Match, group: int, element: int) -> int | None:

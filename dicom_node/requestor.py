@@ -8,17 +8,17 @@ also sent from its file as it lies there, never decoded and encoded again.
 Looking up a host name is the one wait that the deadline does not cover; the system's resolver has its own.
 """
 
-import errno
 import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from dicom_node.blocks import blocks
 from dicom_node.peers import PeerSettings
 from dicom_node.upper_layer import (
     ABORT,
@@ -30,19 +30,23 @@ from dicom_node.upper_layer import (
     PDUType,
     PeerConfused,
     ProposedContext,
+    Value,
     associate_request,
-    data_header,
+    command_set,
     fragments_of,
     parse_associate_accept,
     parse_elements,
 )
 from ledger.errors import PeerError
-from ledger.identifiers import AETitle
+from ledger.identifiers import AETitle, Uid
+
+T = TypeVar("T")
 
 _MAXIMUM_LENGTH = 65_536  # of a P-DATA-TF that we take; answers are a few hundred bytes
 _ASSOCIATE_BYTES_MAX = 65_536  # 128 contexts answered with long UIDs are 12 KiB
 _ANSWER_BYTES_MAX = 1 << 20  # of one command with its identifier
 _FRAGMENT_BYTES_MAX = 131_072  # where the peer sets no limit: a compromise of memory and system calls
+_CANCEL_S = 0.5  # A peer that was asked to stop may say so.
 _RELEASE_S = 2.0  # A peer that has answered everything but does not release is not waited for.
 
 #: (source, reason) of an A-ASSOCIATE-RJ → words (PS3.8 §9.3.4)
@@ -130,15 +134,10 @@ class RequestedAssociation:
 
         Raises `OSError` where they cannot be read.
         """
-        self._wire.send(data_header(context_id, len(command), command=True, last=True) + command)
-        left = size
-        while left:
-            fragment = data.read(min(self._fragment, left))
-            if not fragment:
-                raise OSError(errno.EIO, "the file became shorter while it was read")
-            left -= len(fragment)
-            header = data_header(context_id, len(fragment), command=False, last=left == 0)
-            self._wire.send(header + fragment, doing=f"sending it, {size - left} of {size} bytes are gone")
+        gone = 0
+        for block in blocks(context_id, command, data, size, fragment_bytes=self._fragment):
+            gone = min(size, gone + len(block))
+            self._wire.send(block, doing=f"sending it, {gone} of {size} bytes are gone")
 
     def receive(self, doing: str) -> tuple[dict[tuple[int, int], bytes], bytes]:
         """The next DIMSE message: its command elements and the bytes of its data set, if it has one."""
@@ -164,6 +163,50 @@ class RequestedAssociation:
     def speaks(self, within_s: float) -> bool:
         """Whether the peer says something, or ends the connection, within that time."""
         return self._wire.readable(within_s)
+
+    @property
+    def accepted(self) -> dict[int, tuple[ProposedContext, Uid]]:
+        """The contexts that the peer accepted: identifier → what was proposed, and its transfer syntax."""
+        found = {}
+        for context in self._contexts:
+            context_id, answer = self.answered(context)
+            if answer.result is ContextResult.ACCEPTED and answer.transfer_syntax is not None:
+                found[context_id] = (context, answer.transfer_syntax)
+        return found
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The network addresses of the two ends: ours, as the peer sees it, and the peer's."""
+        return self._wire.ends
+
+    @property
+    def maximum_length(self) -> int:
+        """Of the P-DATA-TF that the peer takes, in bytes; 0 for any."""
+        return self._accepted.maximum_length
+
+    def send_raw(self, data: bytes) -> None:
+        """Bytes of PDUs that were made elsewhere."""
+        self._wire.send(data)
+
+    def receive_by(self, take: Callable[[socket.socket, bytearray], T], doing: str) -> T:
+        """Have `take` read once from the socket, and say what it found.
+
+        It is given the socket, not blocking, and bytes that were read before; what it leaves of those is read
+        by `receive`. Raises `PeerSilent` where the deadline has passed.
+        """
+        self._deadline.left(doing)
+        return self._wire.take(take)
+
+    def cancel(self, context_id: int, message_id: int) -> None:
+        """Ask the peer to stop what `message_id` asked for (PS3.7 §9.3.2.3), also after the deadline.
+
+        Its last answer is waited for a moment, so that it hears us; what it says does not matter any more.
+        """
+        request: dict[int, Value] = {0x0100: 0x0FFF, 0x0120: message_id, 0x0800: 0x0101}
+        with suppress(PeerError):
+            self._wire.deadline = Deadline(_RELEASE_S)
+            self.send(context_id, command_set(request))
+            self._wire.readable(_CANCEL_S)
 
     def release(self) -> None:
         """End it in order, or not: what was answered before stands either way."""
@@ -210,9 +253,20 @@ class _Wire:
         self._socket = connection
         self._peer = peer
         self._calling = calling
+        self._ahead = bytearray()  # read, and not dealt with
         self.deadline = deadline
 
-    def send(self, data: bytes, doing: str = "sending to it") -> None:
+    @property
+    def ends(self) -> tuple[str, str]:
+        try:
+            return str(self._socket.getsockname()[0]), str(self._socket.getpeername()[0])
+        except OSError as error:
+            raise PeerGone(f"it closed the connection: {_words(error)}") from error
+
+    def take(self, take: Callable[[socket.socket, bytearray], T]) -> T:
+        return take(self._socket, self._ahead)
+
+    def send(self, data: bytes | memoryview, doing: str = "sending to it") -> None:
         try:
             self._socket.settimeout(self.deadline.left(doing))
             self._socket.sendall(data)
@@ -271,7 +325,8 @@ class _Wire:
         self._socket.close()
 
     def _exactly(self, length: int, doing: str) -> bytes:
-        received = bytearray()
+        received = self._ahead[:length]
+        del self._ahead[:length]
         while len(received) < length:
             try:
                 self._socket.settimeout(self.deadline.left(doing))

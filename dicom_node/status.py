@@ -15,6 +15,7 @@ class StoreStatus(IntEnum):
     DOES_NOT_MATCH = (
         0xA900  #: Command and data set disagree, a UID is malformed, or the UID has other bytes here.
     )
+    NOT_AUTHORIZED = 0x0124  #: We asked for something else: only that is taken on this association.
     CANNOT_UNDERSTAND = 0xC000  #: No study, series or instance can be read from it: kept in quarantine only.
 
 

@@ -92,7 +92,7 @@ def associate_request(
     user_information = (
         _item(0x51, struct.pack(">I", maximum_length))
         + _item(0x52, _ascii(IMPLEMENTATION_CLASS_UID))
-        + b"".join(_role(context.abstract_syntax) for context in contexts if context.as_scp)
+        + b"".join(map(_role, dict.fromkeys(each.abstract_syntax for each in contexts if each.as_scp)))
         + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode("ascii"))
     )
     body = (
@@ -146,13 +146,17 @@ def fragments_of(body: bytes) -> Iterator[tuple[int, bool, bool, bytes]]:
         at += 4 + length
 
 
-def command_set(elements: Mapping[int, Uid | int | str]) -> bytes:
+#: What an element that we write may hold; several UIDs are a list of UIDs (PS3.4 §C.2.2.2.2).
+Value = Uid | int | str | tuple[Uid, ...]
+
+
+def command_set(elements: Mapping[int, Value]) -> bytes:
     """A command set in implicit VR little endian (PS3.7 §6.3.1): element number of group 0000 → value."""
     rest = elements_of_group(0x0000, elements)
     return elements_of_group(0x0000, {0x0000: _Length(len(rest))}) + rest
 
 
-def elements_of_group(group: int, elements: Mapping[int, "Uid | int | str | _Length"]) -> bytes:
+def elements_of_group(group: int, elements: Mapping[int, "Value | _Length"]) -> bytes:
     """Elements of one group in implicit VR little endian, in the order of their numbers (PS3.5 §7.1.3)."""
     return b"".join(_element(group, number, elements[number]) for number in sorted(elements))
 
@@ -186,7 +190,7 @@ class _Length(int):
     """A UL value; a plain `int` is written as US."""
 
 
-def _element(group: int, element: int, value: "Uid | int | str | _Length") -> bytes:
+def _element(group: int, element: int, value: "Value | _Length") -> bytes:
     match value:
         case _Length():
             data = struct.pack("<I", value)
@@ -194,6 +198,8 @@ def _element(group: int, element: int, value: "Uid | int | str | _Length") -> by
             data = struct.pack("<H", value)
         case Uid():
             data = _even(_ascii(value), b"\0")
+        case tuple():
+            data = _even(b"\\".join(map(_ascii, value)), b"\0")
         case str():
             data = _even(value.encode("ascii"), b" ")
     return struct.pack("<HHI", group, element, len(data)) + data

@@ -16,6 +16,7 @@ BRINGS = {
     "storescp": "the Debian package dcmtk",
     "echoscu": "the Debian package dcmtk",
     "findscu": "the Debian package dcmtk",
+    "dcmqrscp": "the Debian package dcmtk",
     "dcmdump": "the Debian package dcmtk",
     "dcmconv": "the Debian package dcmtk",
     "dcmcjpeg": "the Debian package dcmtk",
