@@ -1,4 +1,4 @@
-"""C-ECHO to a peer, in the words of whoever has to mend it."""
+"""C-ECHO to a peer, or a question over the web, in the words of whoever has to mend it."""
 
 from difflib import get_close_matches
 
@@ -6,6 +6,8 @@ from console.complaints import SettingsRefused
 from console.settings import Site
 from dicom_node import send
 from dicom_node.peers import named
+from dicom_node.send import EchoAnswer
+from dicom_node.web_query import echo_web
 from ledger.identifiers import AETitle
 
 _DEADLINE_S = 15.0  # A person waits.
@@ -21,8 +23,19 @@ def echo(site: Site, name: str) -> tuple[bool, str]:
         close = get_close_matches(name, known, n=1)
         guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
         raise SettingsRefused(f"there is no [[peer]] called {name!r}; {guess}")
-    answer = send.echo(peer, AETitle.parse(site.node.ae_title), _DEADLINE_S)
-    where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
+    told = []
+    if peer.speaks_dicom:
+        answer = send.echo(peer, AETitle.parse(site.node.ae_title), _DEADLINE_S)
+        where = f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
+        told.append((answer.reached, _sentence(where, "C-ECHO was answered", answer)))
+    if peer.web is not None:
+        answer = echo_web(peer, _DEADLINE_S)
+        where = f"{peer.name} ({peer.web.qido_url or peer.web.url})"
+        told.append((answer.reached, _sentence(where, "QIDO-RS was answered", answer)))
+    return all(reached for reached, _ in told), "\n".join(sentence for _, sentence in told)
+
+
+def _sentence(where: str, what: str, answer: EchoAnswer) -> str:
     if answer.reached:
-        return True, f"{where} hears us: C-ECHO was answered in {answer.took_s * 1000:.0f} ms."
-    return False, f"{where} does not hear us: {answer.because}."
+        return f"{where} hears us: {what} in {answer.took_s * 1000:.0f} ms."
+    return f"{where} does not hear us: {answer.because}."

@@ -70,9 +70,14 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # ae_title = "PACS"
 # host = "pacs.hospital.example"
 # port = 104
-# confirm = "answer"           # or "find": ask the archive by C-FIND whether it really has the result,
+# confirm = "answer"           # or "find": ask the archive whether it really has the result,
                                # or "commitment": it has to answer for it by storage commitment
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
+# [peer.web]                   # the same archive, or another one, over DICOMweb: results go by STOW-RS
+# url = "https://pacs.hospital.example/dicom-web"
+# auth = "bearer"              # or "basic" (login_file: user:password), or "certificate" (certificate_file)
+# token_file = "/run/secrets/pacs_token"   # read anew for every exchange, so it may be renewed
+# ca_file = "/etc/ssl/hospital-ca.pem"     # who vouches for the server; none: whom this machine trusts
 
 # Try it with: wetread echo archive
 

@@ -49,7 +49,8 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     receive: bool = True  # It may store instances here.
     # It calls from these networks only (CIDR); none means from anywhere.
     addresses: tuple[NetworkText, ...] = ()
-    # Proposed in this order: nearly all take explicit VR, and all must take implicit (PS3.5 §10.1).
+    # A result lies here in explicit VR little endian and goes as it lies there, if that is one of these. For
+    # a peer that does not accept it, it is written as implicit VR, which all must take (PS3.5 §10.1).
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
     # What proves that it has a result: its answer to C-STORE or STOW-RS, being found there afterwards (by
     # QIDO-RS over the web, else by C-FIND), or its own word for it by storage commitment (being found where
@@ -82,6 +83,11 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     def stores_by_web(self) -> bool:
         """Whether it gets results by STOW-RS."""
         return self.web is not None and (self.web.store or not self.speaks_dicom)
+
+    @property
+    def asked_by(self) -> str:
+        """How it is asked for what it has."""
+        return "C-FIND" if self.web is None else "QIDO-RS"
 
     def calls_from(self, address: str) -> bool:
         """Whether `address` is one that this peer may call from."""

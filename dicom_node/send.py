@@ -1,7 +1,8 @@
 """One C-STORE: a file as it lies there to one peer, and what its answer means.
 
-Rule 1: the bytes of the data set are those of the file. They are sent in the file's own transfer syntax or
-not at all, so that every retry is the same instance to the last bit.
+Rule 1: the bytes of the data set are those of the file, so that every retry is the same instance to the last
+bit. Only between explicit and implicit VR little endian, which say the same, is one written as the other: for
+a peer that takes no other, or whose `transfer_syntaxes` ask for it, and then every time in the same way.
 
 Rule 2: every answer, and every absence of one, is of one of five kinds, and the kind decides what happens
 next.
@@ -20,20 +21,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
-from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN, PeerSettings
+from dicom_node.peers import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, PeerSettings
 from dicom_node.requestor import Deadline, RequestedAssociation, associate
 from dicom_node.upper_layer import ContextResult, PeerConfused, ProposedContext, command_set, number
 from ledger.errors import PeerError, SiteError
 from ledger.identifiers import AETitle, Uid
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
+
+#: They say the same, and either can be written as the other.
+_NATIVE = frozenset({EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN})
 
 #: SOP classes of supplements that are newer than pydicom's dictionary.
 _NEWER_NAMES = {Uid("1.2.840.10008.5.1.4.1.1.66.7"): "Label Map Segmentation Storage"}
@@ -49,13 +57,21 @@ class AnswerKind(StrEnum):
     REFUSED = "refused"  #: The peer would say the same again: an operator decides.
 
 
+class Objection(StrEnum):
+    """What a peer that refuses has against the object: another object may be welcome."""
+
+    SOP_CLASS = "SOP class"  #: It takes no such objects.
+    TRANSFER_SYNTAX = "transfer syntax"  #: It takes none that are encoded so.
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one C-STORE. `status` is None where no answer came."""
+    """What became of one C-STORE or STOW-RS. `status` is None where no answer came."""
 
     status: int | None
     kind: AnswerKind
     because: str
+    objects_to: Objection | None = None  #: Where it refused for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,7 @@ STATUS: tuple[tuple[int, int, AnswerKind, str], ...] = (
     (0xB000, 0xBFFF, AnswerKind.WARNING, "stored, with a warning"),
     (0xA700, 0xA7FF, AnswerKind.RETRY, "it is out of resources"),
     (0xA900, 0xA9FF, AnswerKind.REFUSED, "it says that the data set does not match its SOP class"),
+    (0xC122, 0xC122, AnswerKind.REFUSED, "it does not support the transfer syntax"),  # PS3.18 Table I.2-2
     (0xC000, 0xCFFF, AnswerKind.REFUSED, "it cannot understand the data set"),
     (0x0110, 0x0110, AnswerKind.RETRY, "it failed while processing it"),
     (0x0117, 0x0117, AnswerKind.REFUSED, "it holds the SOP Instance UID for invalid"),
@@ -99,7 +116,13 @@ def meaning(status: int, comment: str = "") -> Answer:
     """The answer that a C-STORE status stands for. `comment` is the peer's Error Comment (0000,0902)."""
     kind, words = next((kind, words) for first, last, kind, words in STATUS if first <= status <= last)
     because = f"status 0x{status:04X}: {words}"
-    return Answer(status, kind, f"{because} ({comment})" if comment else because)
+    return Answer(status, kind, f"{because} ({comment})" if comment else because, _objection(status))
+
+
+def _objection(status: int) -> Objection | None:
+    if status == 0xC122:
+        return Objection.TRANSFER_SYNTAX
+    return Objection.SOP_CLASS if status == 0x0122 or 0xA900 <= status <= 0xA9FF else None
 
 
 def send(path: Path, peer: PeerSettings, *, calling: AETitle, deadline_s: float) -> Answer:
@@ -115,7 +138,7 @@ def send_many(
 ) -> list[Answer]:
     """Store the files on one association, in their order, all under one deadline: an answer for each."""
     files = [_read_meta(path) for path in paths]
-    contexts = list(dict.fromkeys(file.context for file in files))
+    contexts = list(dict.fromkeys(context for file in files for context in file.offered_to(peer)))
     # More would need a second association; no study of ours has so many kinds of objects (PS3.8 §9.3.2.2).
     if len(contexts) > 128:
         raise ValueError(f"{len(contexts)} kinds of objects cannot be proposed on one association")
@@ -126,12 +149,12 @@ def send_many(
             peer, calling=calling, contexts=contexts, deadline=Deadline(deadline_s)
         ) as association:
             for message_id, file in enumerate(files, start=1):
-                context_id, refusal = _context_for(file, association)
-                if refusal is not None:
-                    answers.append(refusal)
+                chosen = _chosen(file, peer, association)
+                if isinstance(chosen, Answer):
+                    answers.append(chosen)
                     continue
                 sending = True
-                answers.append(_store(file, context_id, message_id % 0xFFFF, association))
+                answers.append(_store(file, *chosen, message_id % 0xFFFF, association))
                 sending = False
     except PeerError as error:
         # Once the first byte of a message has left, the peer may have stored it, whatever it says after.
@@ -172,16 +195,44 @@ class _File:
 
     path: Path
     sop_instance: Uid
-    context: ProposedContext
+    sop_class: Uid
+    transfer_syntax: Uid
     offset: int  # where the data set begins, in bytes
 
+    def offered_to(self, peer: PeerSettings) -> list[ProposedContext]:
+        """The ways in which it can be sent, each as a context of its own: as it lies there before any other.
+
+        Of one context with two transfer syntaxes the peer would choose, and most choose without need.
+        """
+        mine = str(self.transfer_syntax)
+        if mine not in _NATIVE:
+            return [ProposedContext(self.sop_class, (self.transfer_syntax,))]
+        ways = [one for one in peer.transfer_syntaxes if one in _NATIVE] or [mine]
+        ways.sort(key=lambda way: way != mine)
+        return [ProposedContext(self.sop_class, (Uid(way),)) for way in ways]
+
     @contextmanager
-    def open(self) -> Iterator[tuple[BinaryIO, int]]:
+    def open(self, transfer_syntax: Uid) -> Iterator[tuple[BinaryIO, int]]:
         """The file, standing at its data set, and the size of that in bytes."""
+        if transfer_syntax != self.transfer_syntax:
+            written = written_as(self.path, transfer_syntax)
+            yield BytesIO(written), len(written)
+            return
         with self.path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size - self.offset
             file.seek(self.offset)
             yield file, size
+
+
+def written_as(path: Path, transfer_syntax: Uid) -> bytes:
+    """The data set of a file in explicit VR little endian in implicit, or the other way round: no value
+    changes, and the same file gives the same bytes.
+    """
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = str(transfer_syntax) == IMPLICIT_LITTLE_ENDIAN
+    buffer.is_little_endian = True
+    write_dataset(buffer, dcmread(path))
+    return buffer.getvalue()
 
 
 def _read_meta(path: Path) -> _File:
@@ -190,38 +241,48 @@ def _read_meta(path: Path) -> _File:
         return _File(
             path,
             Uid.parse(meta.MediaStorageSOPInstanceUID),
-            ProposedContext(Uid.parse(meta.MediaStorageSOPClassUID), (Uid.parse(meta.TransferSyntaxUID),)),
+            Uid.parse(meta.MediaStorageSOPClassUID),
+            Uid.parse(meta.TransferSyntaxUID),
             offset,
         )
     except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
         raise ResultUnreadable(f"{path.name} cannot be sent: {error}") from error
 
 
-def _context_for(file: _File, association: RequestedAssociation) -> tuple[int, Answer | None]:
-    context_id, answer = association.answered(file.context)
-    sop_class = _name(file.context.abstract_syntax)
-    transfer_syntax = _name(file.context.transfer_syntaxes[0])
-    match answer.result:
-        case ContextResult.ACCEPTED:
-            return context_id, None
-        case ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED:
-            refusal = Answer(None, AnswerKind.REFUSED, f"it does not accept {sop_class}")
+def _chosen(file: _File, peer: PeerSettings, association: RequestedAssociation) -> tuple[int, Uid] | Answer:
+    """The first context that the peer accepted, with its transfer syntax; else the peer's refusal."""
+    results = []
+    for context in file.offered_to(peer):
+        context_id, answer = association.answered(context)
+        if answer.result is ContextResult.ACCEPTED:
+            return context_id, context.transfer_syntaxes[0]
+        results.append(answer.result)
+    sop_class = name_of(file.sop_class)
+    tried = " or ".join(name_of(context.transfer_syntaxes[0]) for context in file.offered_to(peer))
+    match results[0]:
         case ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED:
-            refusal = Answer(None, AnswerKind.REFUSED, f"it does not accept {sop_class} in {transfer_syntax}")
+            because = f"it does not accept {sop_class} in {tried}"
+            return Answer(None, AnswerKind.REFUSED, because, Objection.TRANSFER_SYNTAX)
         case ContextResult.USER_REJECTION:
-            refusal = Answer(None, AnswerKind.REFUSED, f"it refuses {sop_class} in {transfer_syntax}")
+            because = f"it refuses {sop_class} in {tried}"
+            return Answer(None, AnswerKind.REFUSED, because, Objection.SOP_CLASS)
         case ContextResult.NO_REASON:
-            refusal = Answer(None, AnswerKind.RETRY, f"it refuses {sop_class} and gives no reason")
-    return context_id, refusal
+            return Answer(None, AnswerKind.RETRY, f"it refuses {sop_class} and gives no reason")
+        case _:
+            because = f"it does not accept {sop_class}"
+            return Answer(None, AnswerKind.REFUSED, because, Objection.SOP_CLASS)
 
 
-def _name(uid: Uid) -> str:
+def name_of(uid: Uid) -> str:
+    """What the standard calls it."""
     return _NEWER_NAMES.get(uid) or UID(str(uid)).name
 
 
-def _store(file: _File, context_id: int, message_id: int, association: RequestedAssociation) -> Answer:
+def _store(
+    file: _File, context_id: int, transfer_syntax: Uid, message_id: int, association: RequestedAssociation
+) -> Answer:
     request: dict[int, Uid | int | str] = {
-        0x0002: file.context.abstract_syntax,
+        0x0002: file.sop_class,
         0x0100: 0x0001,  # C-STORE-RQ
         0x0110: message_id,
         0x0700: 0x0000,  # medium priority; hardly any archive looks at it
@@ -229,7 +290,7 @@ def _store(file: _File, context_id: int, message_id: int, association: Requested
         0x1000: file.sop_instance,
     }
     try:
-        with file.open() as (data, size):
+        with file.open(transfer_syntax) as (data, size):
             association.send_from(context_id, command_set(request), data, size)
     except OSError as error:
         raise ResultUnreadable(f"{file.path.name} cannot be read: {error}") from error

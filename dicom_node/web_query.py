@@ -5,6 +5,7 @@ The same questions as C-FIND answers, with the same answers: `count_study`, `cou
 to be what was asked for.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,9 +16,12 @@ from dicomweb_client import DICOMwebClient
 from dicom_node.counts import CountedBy, SeriesCounts, StudyCount
 from dicom_node.peers import PeerSettings
 from dicom_node.query import QueryRefused
+from dicom_node.send import EchoAnswer
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_session import WebSession
+from ledger.errors import PeerError
 from ledger.identifiers import Uid
+from ledger.implementation import IMPLEMENTATION_CLASS_UID
 
 _STUDY, _SERIES, _SOP_INSTANCE = "0020000D", "0020000E", "00080018"
 _OF_STUDY, _OF_SERIES = "00201208", "00201209"
@@ -138,6 +142,17 @@ def find_instance(
             return any(uid_of(match, _SOP_INSTANCE) == sop_instance for match in matches)
     except QueryRefused as refused:
         raise QueryRefused(f'{refused}: set confirm = "answer" for this peer') from None
+
+
+def echo_web(peer: PeerSettings, deadline_s: float | None = None) -> EchoAnswer:
+    """Whether `peer` answers a question over the web: for a study that nobody has."""
+    began = time.monotonic()
+    try:
+        with asking(peer, deadline_s=deadline_s if deadline_s is not None else peer.deadline_s) as query:
+            query.studies({"StudyInstanceUID": str(IMPLEMENTATION_CLASS_UID)}, [], limit=1)
+    except PeerError as error:
+        return EchoAnswer(False, str(error), time.monotonic() - began)
+    return EchoAnswer(True, "QIDO-RS was answered", time.monotonic() - began)
 
 
 def _series(query: WebQuery, study: Uid) -> SeriesCounts:

@@ -34,15 +34,15 @@ from dicom_node.peers import PeerSettings
 from dicom_node.requestor import Deadline, PeerAway, PeerGone, PeerSilent
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_peer import WebPeerSettings
-from ledger.errors import PeerError, SiteError
+from ledger.errors import PeerError
 
 _PIECE_BYTES = 1 << 16
 _SECRET_BYTES_MAX = 64 << 10
 _TRUST_WORDS = 'its certificate is not trusted here ({why}): name the file of whoever signed it as "ca_file"'
 
 
-class SecretMissing(SiteError):
-    """A file of ours that says who we are, or whom we trust, cannot be used."""
+class SecretMissing(PeerError):
+    """A file of ours that says who we are, or whom we trust, cannot be used until it is mended."""
 
 
 class NotAdmitted(PeerError):
@@ -96,10 +96,10 @@ class WebSession(requests.Session):
     @contextmanager
     def to(cls, peer: PeerSettings, *, deadline_s: float) -> Iterator[Self]:
         """A session that ends `deadline_s` seconds from now. What goes wrong in the block becomes a
-        `PeerError` of this module or of `requestor`; `SecretMissing` is our own trouble.
+        `PeerError` of this module or of `requestor`.
         """
         if peer.web is None:
-            raise SecretMissing(f"{peer.name} has no [peer.web]: it cannot be asked over the web")
+            raise PeerAway(f"{peer.name} has no [peer.web]: it cannot be reached over the web")
         session = cls(peer, peer.web, Deadline(deadline_s))
         try:
             yield session

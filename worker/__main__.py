@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from dicom_node.peers import PeerSettings
 from dicom_node.readback import find_instance
 from dicom_node.spool import Spool
+from dicom_node.web_query import find_instance as find_instance_by_web
 from ledger import failpoint, journal
 from ledger.delivery import DeliveryRecord
 from ledger.errors import WetreadError
@@ -129,14 +130,11 @@ def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
     calling = AETitle.parse(site.node_ae_title)
 
     def found(peer: PeerSettings, sent: DeliveryRecord) -> bool:
-        return find_instance(
-            peer,
-            calling=calling,
-            study=sent.result.study,
-            series=sent.result.series,
-            sop_instance=sent.result.sop_instance,
-            deadline_s=peer.deadline_s,
-        )
+        result, within_s = sent.result, peer.deadline_s
+        named = {"study": result.study, "series": result.series, "sop_instance": result.sop_instance}
+        if peer.web is not None:
+            return find_instance_by_web(peer, **named, deadline_s=within_s)
+        return find_instance(peer, calling=calling, **named, deadline_s=within_s)
 
     rounds = [
         _every(site.worker.sweep_s, stop, "sweep", lambda: sweep(ledger, site.worker)),

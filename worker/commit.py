@@ -157,12 +157,13 @@ class _Round:
                 "commitment.unproved", peer=self.peer.name, delivery=delivery.id, because=str(refused)
             )
             return self.now - last.opened_at < patience.commitment_patience_s
+        by = self.peer.asked_by
         with suppress(IllegalTransition):  # An operator withdrew it, or a late report committed it.
             if found:
-                self.ledger.confirm_delivery(delivery.id, f"found in the archive by C-FIND ({asked})")
+                self.ledger.confirm_delivery(delivery.id, f"found in the archive by {by} ({asked})")
             elif self.now - (delivery.sent_at or self.now) >= patience.proof_patience_s:
                 because = (
-                    f"not found in the archive by C-FIND {patience.proof_patience_s:g} s after it was"
+                    f"not found in the archive by {by} {patience.proof_patience_s:g} s after it was"
                     f" accepted ({asked}): it is sent again"
                 )
                 self.ledger.delivery_missing(delivery.id, because, retry_in_s=patience.first_s)

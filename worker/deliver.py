@@ -12,6 +12,7 @@ import structlog
 
 from dicom_node.peers import PeerSettings
 from dicom_node.send import Answer, AnswerKind, send
+from dicom_node.send_web import send_web
 from dicom_node.spool import Spool
 from ledger.delivery import DeliveryClaim, DeliveryEvent
 from ledger.errors import SiteError
@@ -129,7 +130,10 @@ class Post:
                 DeliveryEvent.REFUSED, None, f"the file of result {claim.result.id} is not what was made"
             )
         try:
-            answer = send(path, peer, calling=self._calling, deadline_s=peer.deadline_s)
+            if peer.stores_by_web:
+                answer = send_web(path, peer, deadline_s=peer.deadline_s)
+            else:
+                answer = send(path, peer, calling=self._calling, deadline_s=peer.deadline_s)
         except SiteError as error:
             return Entry(DeliveryEvent.REFUSED, None, str(error))
         return entry(answer, attempt=claim.attempt, peer=peer, patience=self._site.delivery)

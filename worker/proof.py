@@ -63,7 +63,7 @@ def _prove(ledger: Ledger, site: WorkerSite, ask: Ask, delivery: DeliveryRecord,
         # A worker that died between the answer and its confirmation left this; the answer is on record.
         ledger.confirm_delivery(delivery.id, proof_by_answer(delivery.status))
     elif ask(peer, delivery):
-        ledger.confirm_delivery(delivery.id, "found in the archive by C-FIND")
+        ledger.confirm_delivery(delivery.id, f"found in the archive by {peer.asked_by}")
     elif now - (delivery.sent_at or now) >= site.delivery.proof_patience_s:
         because = (
             f"accepted, but not found there {site.delivery.proof_patience_s:g} s later: it is sent again"

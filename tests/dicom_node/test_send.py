@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -19,8 +23,18 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import LabelMapSegmentationStorage
 
 from dicom_node.peers import PeerSettings
-from dicom_node.send import STATUS, AnswerKind, ResultUnreadable, echo, meaning, send, send_many
-from ledger.identifiers import AETitle
+from dicom_node.send import (
+    STATUS,
+    AnswerKind,
+    Objection,
+    ResultUnreadable,
+    echo,
+    meaning,
+    send,
+    send_many,
+    written_as,
+)
+from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import data_set_digest, write_instance
 from tests.dicom_node.raw_peer import peer
 from tests.peers.dcmtk import storescp
@@ -200,6 +214,68 @@ def test_an_archive_that_does_not_take_the_transfer_syntax_gets_no_other_bytes(t
         answer.because == "it does not accept CT Image Storage in JPEG 2000 Image Compression (Lossless Only)"
     )
     assert received == []
+
+
+@pytest.mark.peer
+def test_an_archive_that_takes_only_implicit_vr_gets_the_same_values_in_it(tmp_path: Path) -> None:
+    file = write_instance(tmp_path)
+    with storescp(tmp_path / "in", accepts=("+xi",)) as archive:
+        for _ in range(2):
+            assert send(file, peer(archive.port), calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+        (received,) = archive.received()
+        there = pydicom.dcmread(received)
+    here = pydicom.dcmread(file)
+    assert there.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert there == here
+
+
+def test_an_archive_that_takes_only_explicit_vr_gets_the_same_values_in_it(tmp_path: Path) -> None:
+    file = write_instance(tmp_path, transfer_syntax=ImplicitVRLittleEndian)
+    with archive_that_answers(0x0000) as (archive, received):
+        assert send(file, archive, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+    explicit = DicomBytesIO(received[0])
+    assert read_dataset(explicit, is_implicit_VR=False, is_little_endian=True) == pydicom.dcmread(file)
+
+
+def test_the_other_vr_is_not_offered_where_the_site_does_not_allow_it(tmp_path: Path) -> None:
+    file = write_instance(tmp_path)
+    with archive_that_answers(0x0000, transfer_syntaxes=(ImplicitVRLittleEndian,)) as (archive, received):
+        strict = archive.model_copy(update={"transfer_syntaxes": (str(ExplicitVRLittleEndian),)})
+        answer = send(file, strict, calling=WETREAD, deadline_s=20)
+        assert (answer.kind, answer.objects_to) == (AnswerKind.REFUSED, Objection.TRANSFER_SYNTAX)
+        assert answer.because == "it does not accept CT Image Storage in Explicit VR Little Endian"
+        assert received == []
+        either = archive.model_copy(update={"transfer_syntaxes": (str(ImplicitVRLittleEndian),)})
+        assert send(file, either, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+    assert len(received) == 1
+
+
+def test_a_result_written_with_the_other_vr_and_back_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    file = write_instance(tmp_path)
+    implicit = written_as(file, Uid(ImplicitVRLittleEndian))
+    assert implicit == written_as(file, Uid(ImplicitVRLittleEndian))
+    again = pydicom.dcmread(BytesIO(implicit), force=True)
+    assert again == pydicom.dcmread(file)
+
+
+@pytest.mark.peer
+def test_dcmtk_without_segmentations_takes_the_rest_and_names_what_it_refuses(tmp_path: Path) -> None:
+    configuration = tmp_path / "storescp.cfg"
+    configuration.write_text(
+        "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = LocalEndianExplicit\n"
+        "TransferSyntax2 = LittleEndianImplicit\n"
+        "[[PresentationContexts]]\n[NoSegmentations]\n"
+        "PresentationContext1 = CTImageStorage\\Plain\nPresentationContext2 = VerificationSOPClass\\Plain\n"
+        "[[Profiles]]\n[Default]\nPresentationContexts = NoSegmentations\n"
+    )
+    files = [
+        write_instance(tmp_path, sop_class=sop_class) for sop_class in (SegmentationStorage, CTImageStorage)
+    ]
+    with storescp(tmp_path / "in", accepts=("-xf", str(configuration), "Default")) as archive:
+        refused, taken = send_many(files, peer(archive.port), calling=WETREAD, deadline_s=20)
+    assert (refused.kind, refused.objects_to) == (AnswerKind.REFUSED, Objection.SOP_CLASS)
+    assert refused.because == "it does not accept Segmentation Storage"
+    assert taken.kind is AnswerKind.ACCEPTED
 
 
 @pytest.mark.parametrize(

@@ -50,16 +50,22 @@ class Storescp:
 
 @contextmanager
 def storescp(
-    folder: Path, *options: str, port: int | None = None, verbose: bool = True
+    folder: Path,
+    *options: str,
+    port: int | None = None,
+    verbose: bool = True,
+    accepts: tuple[str, ...] = ("+xa",),
 ) -> Iterator[Storescp]:
-    """A running `storescp`; `options` are its own, such as `--abort-during` or `--refuse`."""
+    """A running `storescp`; `options` are its own, such as `--abort-during` or `--refuse`; it
+    `accepts` all transfer syntaxes, or what its own options say.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     # Bit-preserving: what arrives is what lies there. The log stays outside the folder of what was received.
     log = folder.with_name(f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
-        [find("storescp"), *(["-v"] if verbose else []), "-aet", "ARCHIVE", "-od", folder, "+B", "+xa",
-         *options, str(port)],
+        [find("storescp"), *(["-v"] if verbose else []), "-aet", "ARCHIVE", "-od", folder, "+B",
+         *accepts, *options, str(port)],
         stdout=log, stderr=log, env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
     )  # fmt: skip
     log.close()
