@@ -1,4 +1,7 @@
-"""A result is one SOP Instance that we made: its bytes are stored once and never made again."""
+"""A result is one SOP Instance that we made: its bytes are stored once and never made again.
+
+A rejection note is one too: it has nothing to say of the patient, only of which earlier results to put away.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +14,9 @@ class Role(StrEnum):
 
     SEGMENTATION = "segmentation"  #: DICOM SEG (PS3.3 §A.51)
     REPORT = "report"  #: Comprehensive 3D SR, TID 1500: the root that refers to all the others
+    REJECTION_NOTE = (
+        "rejection note"  #: Key Object Selection (IHE IOCM): which earlier results are out of date
+    )
 
     @property
     def is_root(self) -> bool:

@@ -64,6 +64,11 @@ OBSERVER_UID = Concept("121012", "DCM", "Device Observer UID")
 OBSERVER_MANUFACTURER = Concept("121014", "DCM", "Device Observer Manufacturer")
 OBSERVER_MODEL = Concept("121015", "DCM", "Device Observer Model Name")
 
+# Rejection notes (TID 2010): titles from CID 7031, the part of CID 7010 that archives act upon (IHE IOCM)
+REJECTED_FOR_QUALITY = Concept("113001", "DCM", "Rejected for Quality Reasons")
+RETENTION_EXPIRED = Concept("113039", "DCM", "Data Retention Policy Expired")
+KEY_OBJECT_DESCRIPTION = Concept("113012", "DCM", "Key Object Description")
+
 # How the analysis ended: silence would be indistinguishable from "not processed".
 ANALYSIS_OUTCOME = Concept("OUTCOME", PRIVATE_SCHEME, "Outcome of the analysis")
 ANALYSED = Concept("ANALYSED", PRIVATE_SCHEME, "Analysed")

@@ -17,8 +17,7 @@ change of heart is a change of `codes.TITLE`.
 report.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 import highdicom as hd
 from pydicom import Dataset
@@ -33,6 +32,7 @@ from results.headers import result_headers
 from results.measurements import Group, segment_group, series_group
 from results.observer import observation_context
 from results.provenance import Predecessor, Run
+from results.references import hierarchy, referenced_instances
 from results.source import Source
 from results.words import DISCLAIMER, plain, series_description
 
@@ -145,14 +145,6 @@ def comments(findings: Findings, absent: Sequence[str] = ()) -> list[str]:
     return [plain(text, 1024) for text in texts if text]
 
 
-def referenced_instances(item: Dataset) -> Iterator[tuple[str, str]]:
-    """(SOP Class UID, SOP Instance UID) of everything that the content tree below `item` points to."""
-    for reference in item.get("ReferencedSOPSequence", []):
-        yield str(reference.ReferencedSOPClassUID), str(reference.ReferencedSOPInstanceUID)
-    for child in item.get("ContentSequence", []):
-        yield from referenced_instances(child)
-
-
 def _evidence(dataset: Dataset, source: Source, segmentation: Dataset | None) -> list[Dataset]:
     """Exactly what the content refers to, by study and series (PS3.3 §C.17.2.3)."""
     series_of = {str(image.SOPInstanceUID): str(image.SeriesInstanceUID) for image in source.datasets}
@@ -161,28 +153,10 @@ def _evidence(dataset: Dataset, source: Source, segmentation: Dataset | None) ->
     used = sorted(
         {(series_of[instance], instance, sop_class) for sop_class, instance in referenced_instances(dataset)}
     )
-    return [_hierarchy(str(dataset.StudyInstanceUID), used)]
+    return [hierarchy(str(dataset.StudyInstanceUID), used)]
 
 
 def _predecessor(report: Predecessor) -> Dataset:
     """The report that this one replaces (PS3.3 §C.17.2): a late image must not leave two that look alike."""
     named = (str(report.series), str(report.sop_instance), str(report.sop_class))
-    return _hierarchy(str(report.study), [named])
-
-
-def _hierarchy(study_uid: str, used: Sequence[tuple[str, str, str]]) -> Dataset:
-    """(series, instance, SOP class), sorted, as references by study and series (PS3.3 §C.17.2.1)."""
-    study = Dataset()
-    study.StudyInstanceUID = study_uid
-    study.ReferencedSeriesSequence = []
-    for series_uid, members in groupby(used, key=lambda member: member[0]):
-        series = Dataset()
-        series.SeriesInstanceUID = series_uid
-        series.ReferencedSOPSequence = []
-        for _, instance, sop_class in members:
-            item = Dataset()
-            item.ReferencedSOPClassUID = sop_class
-            item.ReferencedSOPInstanceUID = instance
-            series.ReferencedSOPSequence.append(item)
-        study.ReferencedSeriesSequence.append(series)
-    return study
+    return hierarchy(str(report.study), [named])

@@ -11,7 +11,7 @@ A finding's Tracking UID is another matter: it says that two results speak of th
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ledger.identifiers import Uid
 from ledger.result import Role
@@ -43,6 +43,17 @@ def derived_uid(run: Run, role: str, level: str) -> Uid:
     if role == Role.REPORT and run.predecessor is not None:
         parts.append(f"after {run.predecessor.sop_instance}")
     return _uid(parts)
+
+
+def rejection_uid(
+    level: str, *, title: str, report: Uid, rejected: Iterable[Uid], software_version: str
+) -> Uid:
+    """The UID at `level` of the note that rejects `rejected` in favour of `report`, titled by a code value.
+
+    The same note has the same UIDs, to whichever archive it goes and whoever makes it.
+    """
+    names = sorted(str(uid) for uid in rejected)
+    return _uid([_NAMESPACE, Role.REJECTION_NOTE, level, title, str(report), software_version, *names])
 
 
 def tracking_uid(run: Run, label: str | None) -> Uid:

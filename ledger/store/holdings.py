@@ -13,6 +13,7 @@ from ledger.schema import instance, job, result, series, study
 from ledger.store.database import Database, Transaction
 
 _PAGE = 20  # Studies; each may have thousands of instances.
+#: What a viewer is shown. A rejection note is for archives: here the newer result just takes the place.
 _MODALITY = {Role.SEGMENTATION: "SEG", Role.REPORT: "SR"}
 
 
@@ -105,12 +106,19 @@ def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, list[HeldSeries]]
     """
     later = job.alias("later")
     newer = result.alias("newer")
-    made_again = exists().where(later.c.supersedes == job.c.id, newer.c.job_id == later.c.id)
+    # Not only by the next one: that may have been overtaken before it made anything.
+    made_again = exists().where(
+        later.c.series_id == job.c.series_id,
+        later.c.rule == job.c.rule,
+        later.c.id > job.c.id,
+        newer.c.job_id == later.c.id,
+    )
     came_back = exists().where(instance.c.sop_instance == result.c.sop_instance)
     query = (
         select(result, job.c.study_id)
         .join(job, job.c.id == result.c.job_id)
         .where(job.c.study_id.in_(ids), result.c.purged == false(), ~made_again, ~came_back)
+        .where(result.c.role.in_(_MODALITY))
     )
     seen: set[str] = set()
     of_series: dict[tuple[int, str, str], list[HeldInstance]] = defaultdict(list)

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from results import codes
+from results.findings import Concept
 from tests.conformance.conftest import Exhibit
 from tests.conformance.pixelmed import validate
 from tests.conformance.provenance import assert_provenance
 from tests.peers.programs import find
-from tests.results.series import KINDS, geometry, label_map
+from tests.results.notes import make_note
+from tests.results.series import KINDS, geometry, label_map, with_pixels
 
 pytestmark = pytest.mark.peer
 
@@ -43,6 +46,33 @@ def test_09_dciodvfy_finds_no_error(exhibit: Exhibit) -> None:
         warnings = [line for line in said.splitlines() if line.startswith("Warning")]
         news = [line for line in warnings if not any(re.search(known, line) for known in ACCEPTED_WARNINGS)]
         assert not news, news
+
+
+@pytest.mark.parametrize("title", [codes.REJECTED_FOR_QUALITY, codes.RETENTION_EXPIRED])
+def test_09_dciodvfy_and_dcmtk_read_a_rejection_note(tmp_path: Path, title: Concept) -> None:
+    note = make_note(tmp_path, title=title)
+    said = _run("dciodvfy", note.path)
+    assert said.startswith("KeyObjectSelectionDocument")
+    assert "Error" not in said, said
+    warnings = [line for line in said.splitlines() if line.startswith("Warning")]
+    assert not [line for line in warnings if not any(re.search(one, line) for one in ACCEPTED_WARNINGS)]
+
+    printed = _run("dsrdump", "+Pl", "+Pu", "+Pc", note.path)
+    assert f'({title.value},DCM,"{title.meaning}")' in printed
+    for one in note.superseded:
+        assert str(one.sop_instance) in printed
+    _run("dsr2html", note.path, tmp_path / "note.html")
+    assert "more images had arrived" in (tmp_path / "note.html").read_text(encoding="latin-1")
+
+
+def test_02_dcentvfy_finds_a_rejection_note_consistent_with_the_results(tmp_path: Path) -> None:
+    note = make_note(tmp_path)
+    images = [tmp_path / f"image{index}.dcm" for index in range(len(note.newer.source.datasets))]
+    for path, image in zip(images, note.newer.source.datasets, strict=True):
+        with_pixels(image).save_as(path, enforce_file_format=True)
+    said = _run("dcentvfy", *images, *note.older.files, *note.newer.files, note.path)
+    assert not [line for line in said.splitlines() if line.startswith(("Error", "Warning"))
+                and "Element=<AccessionNumber> IE <Series>" not in line], said  # fmt: skip
 
 
 def test_02_dcentvfy_finds_results_and_images_consistent(exhibit: Exhibit) -> None:
