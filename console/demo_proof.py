@@ -47,14 +47,14 @@ def prove(
     SEG.
     """
     kept = received(archive)
-    by_role: dict[Role, list[Path]] = {role: [] for role in Role}
+    by_role: dict[Role, list[Path]] = {Role.SEGMENTATION: [], Role.REPORT: []}
     complaints = []
-    for result in end.results:
+    for result in (one for one in end.results if one.role in by_role):
         if (path := kept.get(str(result.sop_instance))) is None:
             complaints.append(f"the archive never received the {result.role}")
         else:
             by_role[result.role].append(path)
-    complaints += [f"there is no {role}" for role in Role if not by_role[role]]
+    complaints += [f"there is no {role}" for role, paths in by_role.items() if not paths]
     readings: list[Reading] = [read_report(path) for path in by_role[Role.REPORT]]
     values = tuple(value for reading in readings for value in reading.values)
     truths: dict[Value, float] = {}

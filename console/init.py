@@ -72,6 +72,8 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # port = 104
 # confirm = "answer"           # or "find": ask the archive whether it really has the result,
                                # or "commitment": it has to answer for it by storage commitment
+# superseded = "reject"        # after a late image: the older result there is hidden by a rejection note;
+                               # "replace": removed for good; "keep": both stay, where notes do no good
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
 # [peer.web]                   # the same archive, or another one, over DICOMweb: results go by STOW-RS
 # url = "https://pacs.hospital.example/dicom-web"

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.settings import Site
+from console.superseded import superseded
 from console.tables import clock_time, duration, listed, local_time, plain_table, size, state, timings
 from console.why import why
 from dicom_node.routing import without_values
@@ -61,6 +62,7 @@ class JobStory:
     results: tuple[ResultRecord, ...]
     deliveries: tuple[DeliveryRecord, ...]
     commitments: tuple[CommitmentRecord, ...] = ()
+    superseded: tuple[str, ...] = ()  #: by which job, and what each peer was told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,14 @@ def show(site: Site, ledger: Ledger, what: str, console: Console, *, as_json: bo
     if what == "quarantine":
         console.print(quarantine(site, ledger))
         return
-    story = read_story(ledger, what)
+    story = read_story(site, ledger, what)
     if as_json:
         console.print_json(json.dumps(as_values(story, patient=patient), default=_plain))
     else:
         console.print(page(site, story, patient=patient))
 
 
-def read_story(ledger: Ledger, what: str) -> Story:
+def read_story(site: Site, ledger: Ledger, what: str) -> Story:
     """The story of the study or job that `what` names. Raises `NotFound`."""
     found = ledger.find(what.strip())
     if found is None:
@@ -100,6 +102,8 @@ def read_story(ledger: Ledger, what: str) -> Story:
     jobs = ledger.jobs_of(study.id)
     deliveries = {job.id: ledger.deliveries_of(job.id) for job in jobs}
     notes = ledger.routing_notes(study.id)
+    rejections = ledger.rejections_of(study.id)
+    policies = {peer.name: peer.superseded for peer in site.peers}
     only = found.id if isinstance(found, JobRecord) else None
     return Story(
         why=why(study, notes, [job for job in jobs if only in (None, job.id)], deliveries),
@@ -112,6 +116,7 @@ def read_story(ledger: Ledger, what: str) -> Story:
                 tuple(ledger.results_of(job.id)),
                 tuple(deliveries[job.id]),
                 tuple(ledger.commitments_of(job.id)),
+                tuple(superseded(job, jobs, deliveries, rejections, policies)),
             )
             for job in jobs
             if only in (None, job.id)
@@ -212,6 +217,7 @@ def _job(site: Site, one: JobStory, now: float) -> RenderableType:
             ("Time", timings(job.timings)),
             ("Series UID", str(job.series)),
             ("Replaces", f"job {job.supersedes}" if job.supersedes else None),
+            ("Replaced", "\n".join(one.superseded)),
             ("Goes to", where),
         ]
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import JobId
 from ledger.job import JobRecord, JobState, Outcome
+from ledger.result import Role
 from ledger.study import RoutingNote, StudyRecord, StudyState
 
 
@@ -69,7 +70,9 @@ def _about_done(job: JobRecord, deliveries: Sequence[DeliveryRecord]) -> str:
     return f"{what}{because}{_about_deliveries(deliveries)}."
 
 
-def _about_deliveries(deliveries: Sequence[DeliveryRecord]) -> str:
+def _about_deliveries(everything: Sequence[DeliveryRecord]) -> str:
+    notes = [one for one in everything if one.result.role is Role.REJECTION_NOTE]
+    deliveries = [one for one in everything if one not in notes]
     if not deliveries:
         return ", kept here: its rule names no destination"
     for state, words in (
@@ -82,7 +85,10 @@ def _about_deliveries(deliveries: Sequence[DeliveryRecord]) -> str:
         if one := next((one for one in deliveries if one.state is state), None):
             because = f": {one.because.rstrip('.')}" if one.because else ""
             return f", {words.format(peer=one.peer)}{because}"
-    return f", and {' and '.join(sorted({one.peer for one in deliveries}))} has it"
+    refused = next((one for one in notes if one.state is DeliveryState.PARKED), None)
+    still = f", but {refused.peer} will not put away the older one" if refused else ""
+    still += f": {refused.because.rstrip('.')}" if refused and refused.because else ""
+    return f", and {' and '.join(sorted({one.peer for one in deliveries}))} has it{still}"
 
 
 def _times(attempts: int) -> str:

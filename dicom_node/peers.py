@@ -56,6 +56,11 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # QIDO-RS over the web, else by C-FIND), or its own word for it by storage commitment (being found where
     # no such word comes).
     confirm: Literal["answer", "find", "commitment"] = "answer"
+    # What it is told of results that a late image made out of date, once it has the newer ones. "reject": by
+    # a rejection note (IHE IOCM) that they are rejected for quality reasons: it hides them and keeps them for
+    # whoever asks. "replace": by a note that their retention is over: it removes them for good. "keep":
+    # nothing, for it does not know such notes; the newer report names the older one, and both are shown.
+    superseded: Literal["reject", "replace", "keep"] = "reject"
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.

@@ -96,6 +96,19 @@ STATUS: tuple[tuple[int, int, AnswerKind, str], ...] = (
     (0xB006, 0xB006, AnswerKind.WARNING, "stored, with elements discarded"),
     (0xB007, 0xB007, AnswerKind.WARNING, "stored, though the data set does not match its SOP class"),
     (0xB000, 0xBFFF, AnswerKind.WARNING, "stored, with a warning"),
+    # What dcm4chee says of rejection notes: its own words in the range of those who are out of resources.
+    (0xA770, 0xA770, AnswerKind.WARNING, "it has this rejection note already"),
+    (0xA771, 0xA771, AnswerKind.REFUSED, "it was told to reject this object, and does not take it again"),
+    (0xA772, 0xA772, AnswerKind.RETRY, "it does not yet have what the rejection note names"),
+    (0xA773, 0xA773, AnswerKind.REFUSED, "what the rejection note names is something else there"),
+    (0xA774, 0xA774, AnswerKind.WARNING, "it has rejected that already"),
+    (
+        0xA775,
+        0xA775,
+        AnswerKind.REFUSED,
+        'nobody may end a retention there: set superseded = "reject" for it',
+    ),
+    (0xA776, 0xA776, AnswerKind.REFUSED, 'it has to retain that study: set superseded = "reject" for it'),
     (0xA700, 0xA7FF, AnswerKind.RETRY, "it is out of resources"),
     (0xA900, 0xA9FF, AnswerKind.REFUSED, "it says that the data set does not match its SOP class"),
     (0xC122, 0xC122, AnswerKind.REFUSED, "it does not support the transfer syntax"),  # PS3.18 Table I.2-2

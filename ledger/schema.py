@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0003"
+HEAD = "0004"
 
 
 class Json(TypeDecorator[Any]):
@@ -227,6 +227,10 @@ delivery = _table(
     _to("result"),
     _text("peer"),
     Column("root", Boolean, nullable=False),  # Refers to the other results of its job, so it goes last.
+    # An attempt ended without an answer: the peer may have it, so it is not withdrawn but sent to the end.
+    Column("in_doubt", Boolean, nullable=False, server_default=false()),
+    # A rejection note: about earlier results, so no later one has to wait for it.
+    Column("note", Boolean, nullable=False, server_default=false()),
     _text("state"),
     _number("attempts"),
     Column("epoch", BigInteger, nullable=False),
@@ -266,6 +270,14 @@ commitment_item = _table(
     _number("reason", nullable=True),
     UniqueConstraint("commitment_id", "delivery_id"),
     Index(None, "delivery_id"),
+)
+rejected = _table(
+    "rejected",
+    _to("result"),  # The rejection note …
+    _to("delivery"),  # … and a delivery that it names: what the peer has and should put away.
+    _text("policy"),  # "reject" or "replace", as it was when the note was made.
+    UniqueConstraint("delivery_id"),  # Once: whoever comes second finds nothing left to reject.
+    Index(None, "result_id"),
 )
 promise = _table(
     "promise",

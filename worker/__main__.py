@@ -37,6 +37,7 @@ from worker.deliver import Post
 from worker.dispatch import Relay
 from worker.pool import WakingThreads
 from worker.proof import prove
+from worker.reject import Rejections
 from worker.settings import WorkerSite
 from worker.sweep import sweep
 from worker.tasks import open_to_deliveries, open_to_jobs
@@ -129,6 +130,9 @@ def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
         signal.signal(number, lambda *_: stop.set())
     calling = AETitle.parse(site.node_ae_title)
 
+    workplace = Workplace(site.spool.path / "work", owner.replace("/", "-"))
+    rejections = Rejections(ledger, Spool(site.spool), site, workplace)
+
     def found(peer: PeerSettings, sent: DeliveryRecord) -> bool:
         result, within_s = sent.result, peer.deadline_s
         named = {"study": result.study, "series": result.series, "sop_instance": result.sop_instance}
@@ -145,12 +149,14 @@ def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
             # Its own thread: a silent archive must not hold up the relay.
             lambda: prove(ledger, site, found),
         ),
+        _every(site.delivery.proof_s, stop, "rejections", rejections.open),
     ]
     log.info("worker.started", part="dispatch", owner=owner)
     _say_ready()
     Relay(ledger, application(site.queue)).run(stop, every_s=site.worker.relay_s)
     for one in rounds:
         one.join(site.worker.stop_s)
+    workplace.close()
     return 0
 
 

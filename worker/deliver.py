@@ -42,6 +42,7 @@ class Entry:
     because: str
     retry_in_s: float = 0.0
     proof: str | None = None  #: why the delivery is committed already
+    in_doubt: bool = False  #: The peer may have it all the same.
 
 
 def entry(answer: Answer, *, attempt: int, peer: PeerSettings, patience: DeliverySettings) -> Entry:
@@ -55,7 +56,13 @@ def entry(answer: Answer, *, attempt: int, peer: PeerSettings, patience: Deliver
         case AnswerKind.RETRY | AnswerKind.UNKNOWN:
             # Unknown is not "no": the peer may have the object, and the same bytes again do no harm.
             wait_s = backoff_s(attempt, first_s=patience.first_s, longest_s=patience.longest_s)
-            return Entry(DeliveryEvent.POSTPONED, answer.status, answer.because, retry_in_s=wait_s)
+            return Entry(
+                DeliveryEvent.POSTPONED,
+                answer.status,
+                answer.because,
+                retry_in_s=wait_s,
+                in_doubt=answer.kind is AnswerKind.UNKNOWN,
+            )
 
 
 def proof_by_answer(status: int | None) -> str:
@@ -85,7 +92,8 @@ class Post:
         with self._lock:
             claims = list(self._on_their_way.values())
         for claim in claims:
-            self._record(claim, Entry(DeliveryEvent.POSTPONED, None, "the worker was stopped"))
+            stopped = Entry(DeliveryEvent.POSTPONED, None, "the worker was stopped", in_doubt=True)
+            self._record(claim, stopped)
 
     def deliver(self, delivery_id: DeliveryId) -> None:
         """Make one attempt at a delivery, if it is due and nobody else makes it."""
@@ -141,7 +149,12 @@ class Post:
     def _record(self, claim: DeliveryClaim, made: Entry) -> None:
         try:
             state = self._ledger.record_delivery(
-                claim, made.event, status=made.status, because=made.because, retry_in_s=made.retry_in_s
+                claim,
+                made.event,
+                status=made.status,
+                because=made.because,
+                retry_in_s=made.retry_in_s,
+                in_doubt=made.in_doubt,
             )
             if made.proof is not None:
                 self._ledger.confirm_delivery(claim.delivery_id, made.proof)

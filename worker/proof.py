@@ -2,6 +2,9 @@
 Does the archive really have it? Peers with confirm = "find" are asked, some time after they said yes; those
 with confirm = "commitment" have to answer for it (`worker/commit.py`).
 
+A rejection note is proved by the archive's answer: one that obeys may hide the note as well. Whether it
+obeys is told by asking for what the note names.
+
 A result that is not found is not at once missing: an archive may index for minutes. Only after
 `proof_patience_s` is it sent again, as the same bytes.
 """
@@ -12,8 +15,10 @@ from contextlib import suppress
 import structlog
 
 from dicom_node.peers import PeerSettings
+from dicom_node.query import QueryRefused
 from ledger.delivery import DeliveryRecord
 from ledger.errors import PeerError, SiteError
+from ledger.result import Role
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
 from worker.commit import commit
@@ -40,7 +45,12 @@ def prove(ledger: Ledger, site: WorkerSite, ask: Ask) -> None:
     for name in dict.fromkeys(one.peer for one in due):
         mine = [one for one in due if one.peer == name]
         peer = site.peer(name)
+        notes = [one for one in mine if one.result.role is Role.REJECTION_NOTE]
+        mine = [one for one in mine if one not in notes]
         try:
+            for note in notes:
+                with suppress(IllegalTransition):
+                    _prove_note(ledger, peer, ask, note)
             if peer is not None and peer.confirm == "commitment":
                 commit(ledger, site, peer, mine, ask)
                 continue
@@ -55,6 +65,26 @@ def prove(ledger: Ledger, site: WorkerSite, ask: Ask) -> None:
         except SiteError as away:
             log.warning("proof.failed", because=str(away))
             return
+
+
+def _prove_note(ledger: Ledger, peer: PeerSettings | None, ask: Ask, note: DeliveryRecord) -> None:
+    because = proof_by_answer(note.status)
+    rejection = ledger.rejection(note.id)
+    if peer is not None and peer.confirm != "answer" and rejection is not None:
+        names = len(rejection.names)
+        try:
+            shown = sum(ask(peer, one) for one in rejection.names)
+        except QueryRefused as refused:
+            because += f"; whether it obeys cannot be asked ({refused})"
+        else:
+            if shown:
+                because += (
+                    f", but still lists {shown} of the {names} objects: it does not obey rejection notes"
+                )
+                log.warning("rejection.ignored", delivery=note.id, peer=note.peer, because=because)
+            else:
+                because += f", and no longer lists any of the {names} objects"
+    ledger.confirm_delivery(note.id, because)
 
 
 def _prove(ledger: Ledger, site: WorkerSite, ask: Ask, delivery: DeliveryRecord, now: float) -> None:

@@ -33,6 +33,12 @@ class Workplace:
         folder.mkdir(parents=True, mode=0o700)
         return folder
 
+    def own_folder(self, name: str) -> Path:
+        """A folder called `name` for what this process makes itself."""
+        folder = self._own / name
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
     def close(self) -> None:
         """Leave nothing."""
         shutil.rmtree(self._own, ignore_errors=True)

@@ -66,12 +66,13 @@ class Deliveries(Database):
         status: int | None,
         because: str,
         retry_in_s: float = 0.0,
+        in_doubt: bool = False,
     ) -> DeliveryState:
         """Record the peer's answer: ACCEPTED, POSTPONED for `retry_in_s` seconds, or REFUSED. The state
         after.
 
-        `status` is that of the C-STORE response (PS3.4 §B.2.3), None where there was none. Raises
-        `LeaseLost`.
+        `status` is that of the C-STORE response (PS3.4 §B.2.3), None where there was none; `in_doubt` says
+        that the peer may have it although it did not say so. Raises `LeaseLost`.
         """
         if event not in _ANSWERS:
             raise IllegalTransition(f"a peer's answer cannot be {event}")
@@ -82,6 +83,8 @@ class Deliveries(Database):
                 values["sent_at"] = tx.now
             if event is DeliveryEvent.POSTPONED:
                 values["next_attempt_at"] = tx.now + retry_in_s
+            if event is DeliveryEvent.ACCEPTED or in_doubt:
+                values["in_doubt"] = in_doubt  # Otherwise what an earlier attempt left stays in doubt.
             detail = {"owner": claim.owner, "attempt": row.attempts, "peer": row.peer, "status": status}
             state = move(tx, DELIVERY, row, event, because=because, detail=detail, **values)
             if event is DeliveryEvent.POSTPONED:
@@ -115,7 +118,16 @@ class Deliveries(Database):
         with self.write() as tx:
             row = lock(tx, DELIVERY, delivery_id)
             due = tx.now + retry_in_s
-            move(tx, DELIVERY, row, DeliveryEvent.MISSING, because=because, next_attempt_at=due, sent_at=None)
+            move(
+                tx,
+                DELIVERY,
+                row,
+                DeliveryEvent.MISSING,
+                because=because,
+                next_attempt_at=due,
+                sent_at=None,
+                in_doubt=True,  # It said yes once.
+            )
             hint_deliveries(tx, [row.id])
 
     def cancel_delivery(self, delivery_id: DeliveryId, because: str) -> None:

@@ -123,7 +123,7 @@ class Jobs(Database):
             opened: list[int] = []
             for new in ordered:
                 result_id = tx.connection.execute(
-                    insert(result).values(_result_values(new, row.id, tx.now)).returning(result.c.id)
+                    insert(result).values(result_values(new, row.id, tx.now)).returning(result.c.id)
                 ).scalar_one()
                 opened += [_open_delivery(tx, row, result_id, new, peer) for peer in row.destinations]
             mine = select(delivery.c.id).where(delivery.c.id.in_(opened), due_delivery(tx.now))
@@ -205,7 +205,8 @@ def _predecessor(tx: Transaction, row: Row[Any]) -> ResultRecord | None:
     return result_record(tx.connection.execute(select(result).where(result.c.id == row.predecessor)).one())
 
 
-def _result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:
+def result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:
+    """The row of a result that `job_id` made."""
     return {
         "job_id": job_id,
         "role": new.role,

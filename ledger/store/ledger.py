@@ -17,6 +17,7 @@ from ledger.store.outbox import Outbox
 from ledger.store.promises import Promises
 from ledger.store.quarantine import Quarantine
 from ledger.store.reading import Reading
+from ledger.store.rejections import Rejections
 from ledger.store.retention import Retention
 from ledger.store.studies import Studies
 from ledger.store.sweep import Sweep
@@ -32,6 +33,7 @@ class Ledger(
     Commitments,
     Witnesses,
     Promises,
+    Rejections,
     Outbox,
     Sweep,
     Reading,

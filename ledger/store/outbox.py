@@ -73,13 +73,15 @@ def held_back() -> ColumnElement[bool]:
 
     To one peer, a study's results go in the order of their jobs, so that a result never precedes the one that
     it supersedes; and within a job the root goes after its leaves (IHE AIR), so that no reader follows a
-    reference into nothing. What is parked or cancelled holds nobody back.
+    reference into nothing. What is parked or cancelled holds nobody back, and neither does a rejection note,
+    which is about earlier results.
     """
     first = delivery.alias("first")
     return exists().where(
         first.c.study_id == delivery.c.study_id,
         first.c.peer == delivery.c.peer,
         first.c.state.in_(_IN_THE_WAY),
+        ~first.c.note,
         or_(
             first.c.job_id < delivery.c.job_id,
             and_(first.c.job_id == delivery.c.job_id, delivery.c.root, ~first.c.root),

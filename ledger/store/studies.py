@@ -231,8 +231,13 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
 
 
 def _withdraw(tx: Transaction, overtaken: Sequence[int], job_id: int) -> None:
-    """Do not send what is out of date before it arrives. What is on its way already arrives."""
+    """Do not send what is out of date before it arrives. What is on its way already arrives.
+
+    What may have arrived, for all that the peer said, is sent to the end: only what is known to be there can
+    be rejected there. Rejection notes go on as well: what they name stays out of date.
+    """
     waiting = (delivery.c.job_id.in_(overtaken)) & (delivery.c.state == DeliveryState.WAITING)
+    waiting &= ~delivery.c.in_doubt & ~delivery.c.note
     because = f"overtaken by job {job_id}: more instances arrived"
     rows = locked(tx, DELIVERY, waiting)
     for row in rows:
@@ -250,8 +255,10 @@ def _predecessor(tx: Transaction, overtaken: Sequence[int], new: NewJob) -> int 
         result.c.job_id.in_(overtaken), result.c.role == Role.REPORT
     )
     if new.destinations:
-        there = (delivery.c.result_id == result.c.id) & delivery.c.state.in_(_ARRIVES)
-        reports = reports.where(exists().where(there))
+        arrives = delivery.c.state.in_(_ARRIVES) | (
+            (delivery.c.state == DeliveryState.WAITING) & delivery.c.in_doubt
+        )
+        reports = reports.where(exists().where(delivery.c.result_id == result.c.id, arrives))
     found: int | None = tx.connection.execute(reports).scalar()
     return found
 

@@ -70,7 +70,15 @@ def _expired_deliveries(tx: Transaction) -> list[DeliveryId]:
     lapsed = (delivery.c.state == DeliveryState.SENDING) & (delivery.c.lease_until < tx.now)
     for row in locked(tx, DELIVERY, lapsed, skip=True):
         because = f"{row.lease_owner} fell silent while sending to {row.peer}"
-        move(tx, DELIVERY, row, DeliveryEvent.LEASE_EXPIRED, because=because, next_attempt_at=tx.now)
+        move(
+            tx,
+            DELIVERY,
+            row,
+            DeliveryEvent.LEASE_EXPIRED,
+            because=because,
+            next_attempt_at=tx.now,
+            in_doubt=True,  # Nobody knows how far it got.
+        )
         hint_deliveries(tx, [row.id])
         expired.append(DeliveryId(row.id))
     return expired

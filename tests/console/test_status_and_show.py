@@ -5,9 +5,21 @@ import json
 from ledger.delivery import DeliveryEvent
 from ledger.identifiers import AETitle
 from ledger.job import JobState
+from ledger.result import Role
 from ledger.study import RoutingNote
 from tests.console.conftest import FilledSite, Wetread
-from tests.ledger.site import claim, close, digest, finish, new_job, queued_job, receive, send, slice_of
+from tests.ledger.site import (
+    claim,
+    close,
+    digest,
+    finish,
+    new_job,
+    queued_job,
+    receive,
+    result,
+    send,
+    slice_of,
+)
 
 
 def a_delivered_study(site: FilledSite) -> int:
@@ -168,6 +180,25 @@ def test_a_late_image_shows_what_was_replaced(wetread: Wetread, site: FilledSite
     assert f"job {first}" in shown
     assert "waits for a worker" in shown.splitlines()[1]
     assert json.loads(wetread("show", "1.2.3", "--json").stdout)["jobs"][1]["job"]["supersedes"] == first
+
+
+def test_show_tells_what_the_archive_was_told_of_an_older_result(wetread: Wetread, site: FilledSite) -> None:
+    first = a_delivered_study(site)
+    study = receive(site.ledger, "1.2.3", [4])
+    (second,) = close(site.ledger, study, [new_job(site.ledger, study)])
+    for one in finish(site.ledger, claim(site.ledger, second)):
+        send(site.ledger, one)
+        site.ledger.confirm_delivery(one, "found")
+    (owed,) = site.ledger.owed_notes(["PACS"])
+    note = site.ledger.open_note(owed, result(Role.REJECTION_NOTE, 3), "reject")
+    send(site.ledger, note)
+    site.ledger.confirm_delivery(note, "the peer answered 0x0000")
+
+    sentence = f"superseded by job {second}; PACS was told to hide the old result: committed"
+    shown = json.loads(wetread("show", "1.2.3", "--json").stdout)
+    assert shown["jobs"][0]["superseded"] == [f"{sentence} (the peer answered 0x0000)"]
+    assert shown["jobs"][1]["superseded"] == []
+    assert sentence in " ".join(wetread("show", f"job {first}").stdout.split())
 
 
 def test_quarantine_is_listed(wetread: Wetread, site: FilledSite) -> None:

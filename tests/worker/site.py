@@ -223,9 +223,13 @@ def worker_bench(
 
 def receive(ledger: Ledger, spool: Spool, folder: Path, *, seed: int) -> StudyId:
     """Put a small chest CT into spool and ledger, as the node would."""
-    phantom = chest((8, 48, 48), seed=seed)
+    return receive_files(ledger, spool, write_series(chest((8, 48, 48), seed=seed), folder))
+
+
+def receive_files(ledger: Ledger, spool: Spool, paths: Sequence[Path]) -> StudyId:
+    """Put these instances of one study into spool and ledger."""
     arrivals = []
-    for path in write_series(phantom, folder):
+    for path in paths:
         contents = path.read_bytes()
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         start = 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength
@@ -270,7 +274,7 @@ def close(
         notes=[],
         jobs=[
             NewJob(
-                key=Digest(_sha256_of(f"{study_id} {model} {settings}")),
+                key=Digest(_sha256_of(f"{study_id} {model} {settings} {series.instances}")),
                 series_id=series.id,
                 rule="rule",
                 model=model,

@@ -1,0 +1,115 @@
+"""
+What a peer has and should no longer show, because a newer result lies there: who is owed a rejection note?
+
+Rule 1: a peer is told only of what it accepted, and only after every result of a later job of the same rule
+and series is committed there. An archive is never left without a result.
+Rule 2: once. Whatever a note names is never named again.
+Rule 3: nothing that still counts is named: two rules that ask the same model make the same instances, and
+one of the two may stand where the other was overtaken.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from ledger.delivery import DeliveryRecord, DeliveryState
+from ledger.identifiers import DeliveryId, JobId, SeriesId, StudyId
+from ledger.result import ResultRecord, Role
+
+_ARRIVES = (DeliveryState.WAITING, DeliveryState.SENDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One result of one study at one peer, as the question of what to reject sees it."""
+
+    delivery_id: DeliveryId
+    study_id: StudyId
+    series_id: SeriesId  #: of the images
+    rule: str
+    job_id: JobId
+    peer: str
+    state: DeliveryState
+    accepted: bool  #: The peer has said that it has it, and nobody has found otherwise since.
+    named: bool  #: A rejection note names it already.
+    kept: bool  #: Its file still lies in the spool.
+    result: ResultRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwedNote:
+    """What one peer has to be told: `superseded` is out of date since `job_id` is committed there."""
+
+    study_id: StudyId
+    job_id: JobId
+    peer: str
+    report: ResultRecord  #: of `job_id`: it says whose the note is
+    superseded: tuple[Standing, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectionRecord:
+    """A rejection note on its way to one peer, and the deliveries that it names."""
+
+    note: DeliveryRecord
+    policy: str  #: "reject" or "replace", as the peer's settings had it when the note was made
+    names: tuple[DeliveryRecord, ...]
+
+
+def owed_notes(standings: Iterable[Standing]) -> list[OwedNote]:
+    """The notes that are owed now, from all deliveries of some studies: none is a note itself."""
+    at_peer: dict[tuple[StudyId, str], list[Standing]] = defaultdict(list)
+    for one in standings:
+        at_peer[one.study_id, one.peer].append(one)
+    return [note for key in sorted(at_peer) for note in _owed_at_peer(at_peer[key])]
+
+
+def _owed_at_peer(there: Sequence[Standing]) -> Iterable[OwedNote]:
+    lines: dict[tuple[SeriesId, str], list[Standing]] = defaultdict(list)
+    for one in there:
+        lines[one.series_id, one.rule].append(one)
+    # The job whose results count now, for each rule and series.
+    current = {line: _current(members) for line, members in lines.items()}
+    counts = {
+        one.result.sop_instance
+        for line, members in lines.items()
+        for one in members
+        if one.job_id >= (current[line] or 0) and (one.accepted or one.state in _ARRIVES)
+    }
+    for line in sorted(lines):
+        job_id = current[line]
+        if job_id is None:
+            continue
+        report = next(
+            (o for o in lines[line] if o.job_id == job_id and o.result.role is Role.REPORT and o.kept), None
+        )
+        superseded = tuple(
+            sorted(
+                (
+                    one
+                    for one in lines[line]
+                    if one.job_id < job_id
+                    and one.accepted
+                    and not one.named
+                    and one.result.sop_instance not in counts
+                ),
+                key=lambda one: one.delivery_id,
+            )
+        )
+        if report is not None and superseded:
+            yield OwedNote(
+                study_id=report.study_id,
+                job_id=job_id,
+                peer=report.peer,
+                report=report.result,
+                superseded=superseded,
+            )
+
+
+def _current(line: Collection[Standing]) -> JobId | None:
+    """The latest job of which the peer has everything, proved."""
+    jobs: dict[JobId, set[DeliveryState]] = defaultdict(set)
+    for one in line:
+        jobs[one.job_id].add(one.state)
+    whole = [job_id for job_id, states in jobs.items() if states == {DeliveryState.COMMITTED}]
+    return max(whole, default=None)
