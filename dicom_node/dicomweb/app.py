@@ -21,6 +21,7 @@ from dicom_node.dicomweb.access import Guard
 from dicom_node.dicomweb.attributes import Json
 from dicom_node.dicomweb.frames import open_file
 from dicom_node.dicomweb.media import DICOM, JSON, MULTIPART, OCTETS, MediaRange, accepted, parse
+from dicom_node.dicomweb.metadata import Metadata
 from dicom_node.dicomweb.multipart import new_boundary, written
 from dicom_node.dicomweb.query import Level, Query, answers, parse_query
 from dicom_node.dicomweb.readers import Readers
@@ -58,6 +59,7 @@ class DicomWeb:
 
     def __init__(self, site: WebSite, ledger: Ledger, spool: Spool, readers: Readers) -> None:
         self._site, self._ledger, self._spool, self._readers = site, ledger, spool, readers
+        self._metadata = Metadata(readers, at_once=site.dicomweb.decoders)
 
     def app(self) -> Starlette:
         """The application, with its guard before it."""
@@ -131,7 +133,7 @@ class DicomWeb:
                 (name, retrieve.contents(self._spool.absolute(each.instance.path)))
                 for name, each in zip(_names(held), held, strict=True)
             )
-            return StreamingResponse(retrieve.begun(zipped(files)), media_type=ZIP)
+            return StreamingResponse(retrieve.begun(retrieve.gathered(zipped(files))), media_type=ZIP)
         forms = [retrieve.form_of_instance(ranges, str(each.instance.transfer_syntax)) for each in held]
         if len(held) == 1 and not forms[0].multipart:
             path = self._spool.absolute(held[0].instance.path)
@@ -154,16 +156,14 @@ class DicomWeb:
         _only_json(request)
         held, base = self._held(request), self._base(request)
 
-        def pieces() -> Iterator[bytes]:
-            before = b"["
-            for each in held:
-                url = _url(base, each.study.study, each.series.series, each.instance.sop_instance)
-                path = str(self._spool.absolute(each.instance.path))
-                yield before + self._readers.ask({"do": "metadata", "path": path, "bulk": f"{url}/bulkdata"})
-                before = b","
-            yield b"]"
-
-        return StreamingResponse(retrieve.begun(pieces()), media_type=JSON)
+        instances = [
+            (
+                str(self._spool.absolute(each.instance.path)),
+                f"{_url(base, each.study.study, each.series.series, each.instance.sop_instance)}/bulkdata",
+            )
+            for each in held
+        ]
+        return StreamingResponse(retrieve.begun(self._metadata.array(instances)), media_type=JSON)
 
     def frames(self, request: Request) -> Response:
         """Some frames of an instance, in the order in which they are asked for."""
@@ -423,7 +423,8 @@ def _multipart(type: str, parts: Iterable[tuple[str, str | None, Iterable[bytes]
     # The head of the first part, and its first piece: what cannot be done shows there.
     first = list(itertools.islice(pieces, 2))
     return StreamingResponse(
-        itertools.chain(first, pieces), media_type=f'{MULTIPART}; type="{type}"; boundary={boundary}'
+        retrieve.gathered(itertools.chain(first, pieces)),
+        media_type=f'{MULTIPART}; type="{type}"; boundary={boundary}',
     )
 
 

@@ -59,9 +59,16 @@ class Unfit(Exception):
 
 
 def metadata(order: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The DICOM JSON model of an instance, without File Meta Information; bulk data by URL."""
-    dataset = pydicom.dcmread(order["path"], defer_size=BULK_BYTES)
-    return {}, json.dumps(model(dataset, order["bulk"]), separators=(",", ":"), allow_nan=False).encode()
+    """The DICOM JSON models of the instances `order["of"]`, with commas between them.
+
+    Each is a path and the URL of its bulk data. File Meta Information is no part of the model.
+    """
+    entries = (
+        model(pydicom.dcmread(path, defer_size=BULK_BYTES), bulk_url) for path, bulk_url in order["of"]
+    )
+    return {}, b",".join(
+        json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() for entry in entries
+    )
 
 
 def model(dataset: Dataset, bulk: str) -> dict[str, Any]:

@@ -2,21 +2,25 @@
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
 import pytest
+import requests
 from pydicom.data import get_charset_files, get_testdata_files
 
 from dicom_node.dicomweb.reader import BULK_BYTES, metadata
+from ledger.identifiers import Uid
 from tests.dicom_node.datasets import ct_slice, encoded, write
-from tests.dicom_node.dicomweb.conftest import Web, as_json
+from tests.dicom_node.dicomweb.conftest import Web, as_json, values
 
+JSON = {"Accept": "application/dicom+json"}
 STUDY, SERIES = "1.2.826.0.1.3680043.8.498.77.1", "1.2.826.0.1.3680043.8.498.77.1.1"
 
 
 def ours(path: Path) -> dict:
-    return json.loads(metadata({"path": str(path), "bulk": "B"})[1])
+    return json.loads(metadata({"of": [[str(path), "B"]]})[1])
 
 
 @pytest.mark.parametrize("path", sorted(get_charset_files("*.dcm")), ids=lambda path: Path(path).name)
@@ -118,3 +122,38 @@ def test_a_file_of_endless_items_costs_one_child_and_no_server(start_web, tmp_pa
     assert refused.status_code == 406
     assert "more time or memory" in refused.json()["error"]
     assert len(as_json(web.get("studies/1.2.3/metadata"))) == 1
+
+
+def test_the_metadata_of_many_instances_come_whole_and_in_their_order(
+    start_web: Callable[..., Web], tmp_path: Path
+) -> None:
+    """Readers are asked for some at a time, and all at once."""
+    web = start_web(decoders=2)
+    web.stored(*write(tmp_path / "in", *(ct_slice(n) for n in range(1, 41))))
+    url = f"{web.url}/studies/{STUDY}/metadata"
+    found = requests.get(url, headers=JSON, timeout=30).json()
+    held = requests.get(f"{web.url}/studies/{STUDY}/instances", headers=JSON, timeout=30).json()
+    uids = [values(each, "00080018")[0] for each in found]
+    assert len(set(uids)) == 40
+    assert set(uids) == {values(each, "00080018")[0] for each in held}
+    for uid, each in zip(uids, found, strict=True):
+        assert f"/instances/{uid}/bulkdata/7FE00010" in each["7FE00010"]["BulkDataURI"]
+
+
+@pytest.mark.parametrize("damaged", [0, 39])
+def test_what_cannot_be_read_is_never_left_out_in_silence(
+    start_web: Callable[..., Web], tmp_path: Path, damaged: int
+) -> None:
+    """A viewer that shows a series with a slice missing is worse than one that shows an error."""
+    web = start_web(decoders=2)
+    web.stored(*write(tmp_path / "in", *(ct_slice(n) for n in range(1, 41))))
+    study = web.node.ledger.held_study(Uid(STUDY))
+    path = web.node.spool.absolute(study.series[0].instances[damaged].path)
+    path.unlink()
+    path.write_bytes(b"no longer DICOM" * 100)
+    try:
+        answer = requests.get(f"{web.url}/studies/{STUDY}/metadata", headers=JSON, timeout=30)
+        whole = answer.status_code == 200
+    except requests.exceptions.ChunkedEncodingError:
+        whole = False  # It was on its way already: cut, so that nobody takes it for the whole.
+    assert not whole
