@@ -57,6 +57,9 @@ callers = "any"
 quiet_s = 5.0           # nothing new, and no association open that sent to it
 quiet_open_s = 30.0     # nothing new although such an association is still open
 longest_s = 900.0       # whatever happens
+# An archive that knows how many images there are is better than any pause: see `count` below.
+# counted_at = "archive"                           # ask it about every study, whoever sent it
+# witnesses = ["count", "commitment", "geometry"]  # whom to believe besides the pauses
 
 # The images are a working copy: they go when every result of the study is where it belongs.
 [retention]
@@ -75,11 +78,22 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # superseded = "reject"        # after a late image: the older result there is hidden by a rejection note;
                                # "replace": removed for good; "keep": both stay, where notes do no good
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
+# count = "find"               # ask it by C-FIND ("qido": over the web) how many images a study has: as many
+                               # as here, and the study is complete at once; more, and it is waited for
 # [peer.web]                   # the same archive, or another one, over DICOMweb: results go by STOW-RS
 # url = "https://pacs.hospital.example/dicom-web"
 # auth = "bearer"              # or "basic" (login_file: user:password), or "certificate" (certificate_file)
 # token_file = "/run/secrets/pacs_token"   # read anew for every exchange, so it may be renewed
 # ca_file = "/etc/ssl/hospital-ca.pem"     # who vouches for the server; none: whom this machine trusts
+
+# [[peer]]
+# name = "ct1"
+# ae_title = "CT1"
+# host = "ct1.hospital.example"
+# port = 104
+# send = false
+# counted_at = "archive"       # the archive gets the images of this scanner too, and can count them
+# quiet_s = 20.0               # it pauses longer than others (quiet_open_s and longest_s likewise)
 
 # Try it with: wetread echo archive
 
@@ -94,6 +108,9 @@ body_part = ["CHEST", "THORAX", "LUNG", "CHESTABDOMEN", "CHESTABDPELVIS"]
 at_least = 20                  # images; fewer is a scout
 choose = "thinnest"            # of several reconstructions of one study: one result, not five
 deliver_to = []                # ["archive"]
+
+# when = "series"              # look at each series as soon as it is complete, not only with its study;
+                               # instead of `choose`, which compares the series of a study
 
 # More conditions: description, study_description, protocol and attributes (regular expressions),
 # calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the

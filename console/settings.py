@@ -19,7 +19,14 @@ from console.complaints import SettingsRefused, sentences
 from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
 from dicom_node.peers import PeerSettings
 from dicom_node.routing import Rule
-from dicom_node.settings import ClosingSettings, NodeSettings, NodeSite, RetentionSettings, SpoolSettings
+from dicom_node.settings import (
+    ClosingSettings,
+    NodeSettings,
+    NodeSite,
+    RetentionSettings,
+    SpoolSettings,
+    wrong_count,
+)
 from ledger.settings import LedgerSettings
 from worker.settings import DeliverySettings, QueueSettings, TimeZone, WorkerSettings, WorkerSite
 
@@ -70,6 +77,8 @@ class Site(BaseModel):
         names = [peer.name for peer in self.peers]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two [[peer]] entries are called {twice[0]!r}: every peer needs its own name")
+        if complaint := wrong_count(self.peers, self.closing):
+            raise ValueError(complaint)
         receivers = {peer.name for peer in self.peers if peer.send}
         for rule in self.rules:
             for name in rule.deliver_to:

@@ -3,10 +3,11 @@ went.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -17,12 +18,14 @@ from rich.text import Text
 from console.settings import Site
 from console.superseded import superseded
 from console.tables import clock_time, duration, listed, local_time, plain_table, size, state, timings
-from console.why import why
+from console.why import awaited, why
 from dicom_node.routing import without_values
 from ledger.commitment import CommitmentRecord, reason_words
+from ledger.completeness import CountRecord, Lack, Statement
 from ledger.delivery import DeliveryRecord
 from ledger.errors import WetreadError
 from ledger.event import EventRecord
+from ledger.identifiers import Uid
 from ledger.job import JobRecord
 from ledger.result import ResultRecord
 from ledger.store.ledger import Ledger
@@ -76,6 +79,9 @@ class Story:
     jobs: tuple[JobStory, ...]
     history: tuple[EventRecord, ...]
     now: float
+    statements: tuple[Statement, ...] = ()
+    counts: tuple[CountRecord, ...] = ()
+    lacking: tuple[Lack, ...] = ()
 
 
 def show(site: Site, ledger: Ledger, what: str, console: Console, *, as_json: bool, patient: bool) -> None:
@@ -104,12 +110,23 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
     notes = ledger.routing_notes(study.id)
     rejections = ledger.rejections_of(study.id)
     policies = {peer.name: peer.superseded for peer in site.peers}
+    counts = ledger.counts_of(study.id)
+    lacking = [lack for lack in ledger.lacking() if lack.study_id == study.id]
     only = found.id if isinstance(found, JobRecord) else None
     return Story(
-        why=why(study, notes, [job for job in jobs if only in (None, job.id)], deliveries),
+        why=why(
+            study,
+            notes,
+            [job for job in jobs if only in (None, job.id)],
+            deliveries,
+            awaited(counts, lacking),
+        ),
         study=study,
         series=tuple(ledger.series_of(study.id)),
         notes=tuple(notes),
+        statements=tuple(ledger.statements_of(study.id)),
+        counts=tuple(counts),
+        lacking=tuple(lacking),
         jobs=tuple(
             JobStory(
                 job,
@@ -131,6 +148,11 @@ def page(site: Site, story: Story, *, patient: bool) -> RenderableType:
     return Group(
         Panel(Text(story.why, "bold"), border_style="cyan", padding=(0, 2), expand=False),
         _section("Study", _study(story.study, patient)),
+        *(
+            [_section("Complete?", _witnesses(story))]
+            if story.statements or (story.counts and story.study.state == "open")
+            else []
+        ),
         _section("Series", _series(story.series, story.notes)),
         *(_section(f"Job {one.job.id}", _job(site, one, story.now)) for one in story.jobs),
         _section("History", _history(story.history, story.now)),
@@ -168,6 +190,25 @@ def _study(study: StudyRecord, patient: bool) -> RenderableType:
             ),
         ]
     )
+
+
+def _witnesses(story: Story) -> RenderableType:
+    """Who said what when the study was closed; what peers say meanwhile, where it is open."""
+    table = plain_table("Witness", "Who", "About", "", "What was said")
+    numbers = {one.id: f"series {one.headers.get('SeriesNumber', '?')}" for one in story.series}
+    for one in story.statements:
+        about = numbers.get(one.series_id, "a series") if one.series_id is not None else "the study"
+        believed = Text("✔ believed", "green") if one.decided else ""
+        table.add_row(str(one.witness), one.by or "nobody: a clock", about, believed, one.because)
+    for count in story.counts if story.study.state == "open" else ():
+        theirs = "no number" if count.theirs is None else f"{count.theirs} images"
+        said = count.failure or f"it has {theirs}, here are {story.study.instances}"
+        table.add_row("count", count.peer, "the study", Text("now", "dim"), said)
+    for lack in story.lacking:
+        for uid, (here, there) in lack.series.items():
+            said = f"{here} of {there} are here, of series {uid}"
+            table.add_row("count", lack.peer, "a series", Text("missing", "yellow"), said)
+    return table
 
 
 def _series(series: Sequence[SeriesRecord], notes: Sequence[RoutingNote]) -> RenderableType:
@@ -292,16 +333,22 @@ def quarantine(site: Site, ledger: Ledger) -> RenderableType:
 
 def as_values(story: Story, *, patient: bool) -> dict[str, object]:
     """The same for programs. Who the patient is, and what people typed, are in it only where `patient`."""
-    values = asdict(story)
+    values = asdict(replace(story, counts=(), lacking=()))
+    values["counts"] = [_by_uid(asdict(replace(one, series={})), one.series) for one in story.counts]
+    values["lacking"] = [_by_uid(asdict(replace(one, series={})), one.series) for one in story.lacking]
     if not patient:
         for key in _PRIVATE:
             values["study"].pop(key)
         for series in values["series"]:
             series["headers"] = {key: text for key, text in series["headers"].items() if key in _TECHNICAL}
         values["why"] = without_values(values["why"])
-        for reasoned in (*values["notes"], *values["history"]):
+        for reasoned in (*values["notes"], *values["history"], *values["statements"]):
             reasoned["because"] = without_values(reasoned["because"])
     return values
+
+
+def _by_uid(values: dict[str, Any], series: Mapping[Uid, object]) -> dict[str, Any]:
+    return {**values, "series": {str(uid): said for uid, said in series.items()}}
 
 
 def _plain(value: object) -> object:

@@ -4,7 +4,7 @@ else.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console, Group, RenderableType
@@ -17,14 +17,15 @@ from console.alarms import REFUSALS_S, Alarm, alarms, disk_under, urgent_first
 from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
-from console.why import why
+from console.why import awaited, why
 from dicom_node.routing import without_values
+from ledger.completeness import Lack
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import JobId
 from ledger.job import JobState
 from ledger.overview import Counts
 from ledger.store.ledger import Ledger
-from ledger.study import StudyRecord
+from ledger.study import StudyRecord, StudyState
 
 _LOOK_S = 1.0
 _ALARMS_SHOWN = 8
@@ -61,10 +62,13 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
     parked = ledger.jobs(states=[JobState.PARKED], limit=_ALARMS_SHOWN)
     troubled = ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.PARKED], limit=500)
     lines = []
+    lacking = ledger.lacking()
     for study in ledger.studies(limit=limit):
         jobs = ledger.jobs_of(study.id)
         deliveries: dict[JobId, list[DeliveryRecord]] = {job.id: ledger.deliveries_of(job.id) for job in jobs}
-        sentence = why(study, ledger.routing_notes(study.id), jobs, deliveries)
+        sentence = why(
+            study, ledger.routing_notes(study.id), jobs, deliveries, _still_to_come(ledger, study, lacking)
+        )
         lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
     found = alarms(
         counts,
@@ -76,6 +80,12 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         now=now,
     )
     return Standing(now, counts, tuple(urgent_first([*node_alarms(site), *found])), tuple(lines))
+
+
+def _still_to_come(ledger: Ledger, study: StudyRecord, lacking: Sequence[Lack]) -> str:
+    if study.state is not StudyState.OPEN:
+        return ""
+    return awaited(ledger.counts_of(study.id), [one for one in lacking if one.study_id == study.id])
 
 
 def print_status(
@@ -192,6 +202,7 @@ def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
                 "calling": str(line.study.calling),
                 "last_arrival_at": line.study.last_arrival_at,
                 "closed_because": line.study.closed_because,
+                "closed_as": line.study.closed_as,
                 "jobs": list(line.jobs),
                 "where": line.where if patient else without_values(line.where),
                 **(

@@ -5,11 +5,12 @@ The first thing that is in the way is the answer; everything behind it only foll
 
 from collections.abc import Mapping, Sequence
 
+from ledger.completeness import CountRecord, Lack
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import JobId
 from ledger.job import JobRecord, JobState, Outcome
 from ledger.result import Role
-from ledger.study import RoutingNote, StudyRecord, StudyState
+from ledger.study import Completeness, RoutingNote, StudyRecord, StudyState
 
 
 def why(
@@ -17,16 +18,56 @@ def why(
     notes: Sequence[RoutingNote],
     jobs: Sequence[JobRecord],
     deliveries: Mapping[JobId, Sequence[DeliveryRecord]],
+    still_to_come: str = "",
 ) -> str:
-    """One sentence about where the study stands. `jobs` oldest first; those that were overtaken do not
-    count.
+    """One or two sentences about where the study stands. `jobs` oldest first; those that were overtaken do
+    not count. `still_to_come` is what peers say of an open study, in the words of `awaited`.
     """
     overtaken = {job.supersedes for job in jobs}
     current = [job for job in jobs if job.id not in overtaken]
     if study.state is StudyState.OPEN:
-        return "No result yet: the study is still open, more images may come."
+        return _about_open(study, current, deliveries, still_to_come or "more images may come")
     if not current:
         return _nothing_was_asked(study, notes)
+    return " ".join([_about_jobs(current, deliveries), *_about_missing(study)])
+
+
+def awaited(counts: Sequence[CountRecord], lacking: Sequence[Lack]) -> str:
+    """What is still to come of an open study, as far as a peer knows; empty where none does."""
+    if lacking:
+        lack = lacking[0]
+        return f"{lack.theirs - lack.ours} of {lack.theirs} images are still to come, says {lack.peer}"
+    away = next((one for one in counts if one.failure), None)
+    if away is None:
+        return ""
+    return f"more images may come; {away.peer} does not say how many ({away.failure.rstrip('.')})"
+
+
+def _about_open(
+    study: StudyRecord,
+    jobs: Sequence[JobRecord],
+    deliveries: Mapping[JobId, Sequence[DeliveryRecord]],
+    still_to_come: str,
+) -> str:
+    """Series may have been routed by themselves; jobs from before the study opened again do not count."""
+    early = [job for job in jobs if job.created_at >= study.opened_at]
+    if not early:
+        return f"No result yet: the study is still open, {still_to_come}."
+    return f"{_about_jobs(early, deliveries)} The study is still open, {still_to_come}."
+
+
+def _about_missing(study: StudyRecord) -> list[str]:
+    """Whoever reads the result has to know what it was made on."""
+    match study.closed_as:
+        case Completeness.PARTIAL:
+            return [f"Made on an incomplete study: {study.closed_because}."]
+        case Completeness.OVERDUE:
+            return [f"Perhaps made on an incomplete study: {study.closed_because}."]
+        case _:
+            return []
+
+
+def _about_jobs(current: Sequence[JobRecord], deliveries: Mapping[JobId, Sequence[DeliveryRecord]]) -> str:
     for state in (JobState.PARKED, JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED):
         if job := next((job for job in current if job.state is state), None):
             return _about_job(job)

@@ -22,6 +22,7 @@ from dicom_node.spool import Spool
 from dicom_node.watch import Watch
 from ledger import failpoint, journal
 from ledger.errors import SiteError
+from ledger.identifiers import AETitle
 from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
@@ -61,9 +62,12 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
                 ledger,
                 rules=site.rules,
                 patience=site.closing,
+                peers=site.peers,
+                calling=AETitle.parse(site.node.ae_title),
                 associations=node.senders,
                 house_keeper=HouseKeeper(ledger, spool, site.retention),
             )
+            node.senders.changed, node.promises.listed = watch.wake, watch.heard_list
             with node:
                 watch.start()
                 try:

@@ -36,6 +36,11 @@ UidText = Annotated[str, AfterValidator(_uid)]
 NetworkText = Annotated[str, AfterValidator(_network)]
 
 
+#: Which witnesses of completeness a site believes; the pauses always count (see `dicom_node.closing`).
+Witnesses = tuple[Literal["count", "commitment", "geometry"], ...]
+ALL_WITNESSES: Witnesses = ("count", "commitment", "geometry")
+
+
 class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     """One `[[peer]]` of the site."""
 
@@ -61,6 +66,17 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # whoever asks. "replace": by a note that their retention is over: it removes them for good. "keep":
     # nothing, for it does not know such notes; the newer report names the older one, and both are shown.
     superseded: Literal["reject", "replace", "keep"] = "reject"
+    # Whether it can be asked how many images a study has: by C-FIND, over the web by QIDO-RS, or not at all.
+    # Studies that it sends are then counted at itself, unless `counted_at` says otherwise.
+    count: Literal["none", "find", "qido"] = "none"
+    # The [[peer]] that knows how many images a study has that this one sends: mostly the archive, which gets
+    # them too. It needs `count`.
+    counted_at: str | None = None
+    # For studies that this one sends, instead of what [closing] says: it pauses longer, or can be trusted.
+    witnesses: Witnesses | None = None
+    quiet_s: float | None = Field(default=None, ge=0)
+    quiet_open_s: float | None = Field(default=None, ge=0)
+    longest_s: float | None = Field(default=None, gt=0)
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
@@ -77,6 +93,10 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
                 f'confirm = "commitment" needs ae_title, host and port, which {self.name} does not have: '
                 'the web has no such service; take confirm = "find"'
             )
+        if self.count == "find" and not self.speaks_dicom:
+            raise ValueError(f'count = "find" needs ae_title, host and port: take "qido" for {self.name}')
+        if self.count == "qido" and self.web is None:
+            raise ValueError(f'count = "qido" needs a [peer.web] with its url: take "find" for {self.name}')
         return self
 
     @property

@@ -8,7 +8,7 @@ The report says what is true at that moment: a row in the ledger, and a file of 
 import queue
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NoAnswer
 from contextlib import suppress
@@ -74,6 +74,8 @@ class Promises:
         self._ledger, self._spool = ledger, spool
         self._peers, self._settings = peers, settings
         self._calling = AETitle.parse(settings.ae_title)
+        #: called when a sender has listed what it sent: a witness of completeness
+        self.listed: Callable[[], None] = lambda: None
         self._queue: queue.SimpleQueue[_Owed | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._busy: set[PromiseId] = set()
@@ -147,6 +149,7 @@ class Promises:
             answer_in_s=_HANDOVER_S,
         )
         log.info("promise.asked", calling=_caller(event), instances=len(request.references))
+        self.listed()
         assert isinstance(event.assoc, BoundedAssociation)
         self._owe(_Owed(promise_id, event.assoc, event.context.context_id))
         return _SUCCESS

@@ -32,7 +32,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 from dicom_node.not_images import why_never
 from dicom_node.series_facts import SeriesFacts
 from ledger.identifiers import AETitle, Digest, Uid
-from ledger.job import Priority
+from ledger.job import NewJob, Priority
+from ledger.study import RoutingNote
 
 
 def _several(value: Any) -> Any:
@@ -102,6 +103,9 @@ class Rule(BaseModel, frozen=True, extra="forbid"):
     spacing_max_mm: float | None = Field(default=None, gt=0)
     # Which of several series of one study: one reconstruction in two kernels is two series, and two jobs.
     choose: Literal["all", "thinnest", "most"] = "all"
+    # When it is asked: of all series once the study is judged complete, or of each series as soon as that is
+    # complete by itself (see [closing] witnesses), and again with the study.
+    when: Literal["study", "series"] = "study"
     priority: Priority = Priority.ROUTINE
     deliver_to: Annotated[
         tuple[str, ...], BeforeValidator(_several)
@@ -117,6 +121,10 @@ class Rule(BaseModel, frozen=True, extra="forbid"):
         low, high = self.spacing_min_mm, self.spacing_max_mm
         if low is not None and high is not None and high < low:
             raise ValueError(f"spacing_max_mm ({high}) is below spacing_min_mm ({low}): nothing can match")
+        if self.when == "series" and self.choose != "all":
+            raise ValueError(
+                f'choose = "{self.choose}" compares the series of a whole study: leave out when = "series"'
+            )
         if len(set(self.deliver_to)) < len(self.deliver_to):
             raise ValueError("deliver_to names a peer twice")
         return self
@@ -190,6 +198,31 @@ def job_key(rule: Rule, inputs: Iterable[Uid]) -> Digest:
         "inputs": sorted(str(uid) for uid in inputs),
     }
     return Digest.parse(sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest())
+
+
+def new_job(answer: RuleAnswer) -> NewJob:
+    """The job that a rule asks for by taking a series."""
+    rule, series = answer.rule, answer.series
+    return NewJob(
+        key=job_key(rule, (instance.sop_instance for instance in series.instances)),
+        series_id=series.series_id,
+        rule=rule.name,
+        model=rule.model,
+        settings=dict(rule.settings),
+        priority=rule.priority,
+        destinations=rule.deliver_to,
+        inputs=tuple(instance.id for instance in series.instances),
+    )
+
+
+def routing_note(answer: RuleAnswer) -> RoutingNote:
+    """What the history says of an answer."""
+    return RoutingNote(
+        series_id=answer.series.series_id,
+        rule=answer.rule.name,
+        taken=answer.taken,
+        because=answer.because,
+    )
 
 
 def _modality(rule: Rule, series: SeriesFacts) -> str | None:

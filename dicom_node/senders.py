@@ -1,7 +1,7 @@
 """Who is talking to us now, and about which studies: what closing wants to know about open associations."""
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from ledger.identifiers import StudyId
 
@@ -12,6 +12,8 @@ class Senders:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._studies: dict[Hashable, set[StudyId]] = {}
+        #: called when an association begins to send to a study, and when one ends that did
+        self.changed: Callable[[], None] = lambda: None
 
     def opened(self, association: Hashable) -> None:
         """An association is established."""
@@ -21,13 +23,19 @@ class Senders:
     def sent(self, association: Hashable, study_id: StudyId) -> None:
         """An instance of a study was received on an open association; of a closed one it does not count."""
         with self._lock:
-            if association in self._studies:
-                self._studies[association].add(study_id)
+            studies = self._studies.get(association)
+            begins = studies is not None and study_id not in studies
+            if studies is not None:
+                studies.add(study_id)
+        if begins:
+            self.changed()
 
     def closed(self, association: Hashable) -> None:
         """An association is over: released, aborted or dead."""
         with self._lock:
-            self._studies.pop(association, None)
+            studies = self._studies.pop(association, None)
+        if studies:
+            self.changed()
 
     def open_for(self, study_id: StudyId) -> int:
         """How many open associations have sent at least one instance of the study."""

@@ -75,16 +75,21 @@ def spacing_mm(stack: Sequence[InstanceRecord]) -> float | None:
     Measured from Image Position (Patient), for Slice Thickness says how thick a slice is, not where the next
     one is, and Spacing Between Slices is often absent (PS3.3 §C.7.6.2.1.1).
     """
+    places = places_mm(stack)
+    steps = [after - before for before, after in pairwise(places) if after - before > _SAME_PLACE_MM]
+    return median(steps) if steps else None
+
+
+def places_mm(stack: Sequence[InstanceRecord]) -> list[float]:
+    """Where the slices of a stack stand along their common normal, ascending."""
     if not stack or not stack[0].orientation:
-        return None
+        return []
     normal = _normal(stack[0].orientation)
-    places = sorted(
+    return sorted(
         sum(component * along for component, along in zip(each.position, normal, strict=True))
         for each in stack
         if each.position
     )
-    steps = [after - before for before, after in pairwise(places) if after - before > _SAME_PLACE_MM]
-    return median(steps) if steps else None
 
 
 def _rounded(orientation: Orientation | None) -> Orientation | None:

@@ -3,12 +3,13 @@
 Frozen values, parsed once: a misspelt key or a wrong type stops the start with a sentence that names it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from dicom_node.peers import AETitleText, PeerSettings
+from dicom_node.peers import ALL_WITNESSES, AETitleText, PeerSettings, Witnesses
 from dicom_node.routing import Rule
 from ledger.settings import LedgerSettings
 
@@ -79,7 +80,27 @@ class ClosingSettings(BaseModel, frozen=True, extra="forbid"):
 
     quiet_s: float = Field(default=5.0, ge=0)  # No association open that sent to the study, and nothing new.
     quiet_open_s: float = Field(default=30.0, ge=0)  # Nothing new although such an association is still open.
-    longest_s: float = Field(default=900.0, gt=0)  # Whatever happens, since it was opened.
+    # Whatever happens, since it was opened. A peer that counts more images than are here holds the pauses
+    # above up, but never this.
+    longest_s: float = Field(default=900.0, gt=0)
+    # The [[peer]] that is asked how many images a study has, whoever sent it; it needs `count`. What the
+    # [[peer]] of the sender says goes first.
+    counted_at: str | None = None
+    # Who is believed besides the pauses: "count" (a peer's number of images), "commitment" (what a sender
+    # listed when it asked us for storage commitment), "geometry" (a series is a regular stack without a gap).
+    witnesses: Witnesses = ALL_WITNESSES
+    # The pause after which a peer is asked: a count that is out of date at once is of no use.
+    ask_after_s: float = Field(default=0.3, ge=0)
+    # A count is believed at once when no association is open. While one is, the peer may be receiving too,
+    # and its number has to hold this long. Lists of senders have to wait for it as well.
+    settle_s: float = Field(default=3.0, ge=0)
+    # One question, in all. Meanwhile the pauses go on: nobody waits for a silent peer.
+    ask_deadline_s: float = Field(default=10.0, gt=0)
+    # A peer whose answer does not settle it is asked less and less often, but not more seldom than this.
+    ask_again_s: float = Field(default=30.0, gt=0)
+    # A series that is a regular stack is believed to be complete when none of it came for so long. Only for
+    # rules with when = "series".
+    series_quiet_s: float = Field(default=3.0, ge=0)
 
 
 class RetentionSettings(BaseModel, frozen=True, extra="forbid"):
@@ -111,4 +132,27 @@ class NodeSite(BaseModel, frozen=True, extra="forbid"):
         names = [peer.name for peer in self.peers]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two peers are called {', '.join(twice)}: every peer needs its own name")
+        if complaint := wrong_count(self.peers, self.closing):
+            raise ValueError(complaint)
         return self
+
+
+def wrong_count(peers: Sequence[PeerSettings], closing: ClosingSettings) -> str:
+    """What is wrong with who counts whose studies, as a sentence; empty where nothing is."""
+    counting = {peer.name for peer in peers if peer.count != "none"}
+    asked = {f"[[peer]] {peer.name!r}": peer.counted_at for peer in peers}
+    for who, name in {"[closing]": closing.counted_at, **asked}.items():
+        if name is not None and name not in counting:
+            known = " or ".join(sorted(counting)) or "none has it"
+            return f"{who}: counted_at names {name!r}, which is no [[peer]] with count ({known})"
+    for peer in peers:
+        if (
+            peer.name in counting
+            and not peer.receive
+            and peer.name not in (closing.counted_at, *asked.values())
+        ):
+            return (
+                f"[[peer]] {peer.name!r} has count, but it sends nothing here, and nobody names it as "
+                "counted_at: it would never be asked"
+            )
+    return ""

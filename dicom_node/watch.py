@@ -1,28 +1,35 @@
 """Looks at every open study, again and again: is it complete, and what is to be done with it?
 
-The deciding is done by `closing` and `routing`, which know neither clock nor ledger. Here the facts are
-fetched, and what was decided is written in one transaction: the study closed, the reason, what every rule
-said of every series, and the jobs. Where an instance arrived in between, the ledger writes nothing and the
-next round decides anew, from new facts.
+The deciding is done by `closing` and `routing`, which know neither clock nor ledger; the facts are fetched by
+`evidence`. Here what was decided is written in one transaction: the study closed, the reason, what every
+witness and every rule said, and the jobs. Where an instance arrived in between, the ledger writes nothing and
+the next round decides anew, from new facts.
+
+Whoever knows of news wakes it: a sender that came or went, a peer that answered. Otherwise it looks every now
+and then, and when no study is open it hardly looks at all.
 """
 
 import threading
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 
-from dicom_node import closing, series_facts
-from dicom_node.closing import Verdict, verdict
+from dicom_node import series_facts
+from dicom_node.closing import Verdict, statements, verdict
+from dicom_node.count_asking import CountAsking
+from dicom_node.early_series import EarlySeries
+from dicom_node.evidence import Case, Evidence, OpenAssociations
+from dicom_node.grid import grid_of
+from dicom_node.peers import PeerSettings
 from dicom_node.retention import HouseKeeper
-from dicom_node.routing import Rule, RuleAnswer, job_key, route_study
+from dicom_node.routing import Rule, RuleAnswer, new_job, route_study, routing_note
 from dicom_node.series_facts import SeriesFacts
 from dicom_node.settings import ClosingSettings
+from ledger.completeness import Statement, Witness
 from ledger.errors import SiteError
 from ledger.failpoint import failpoint
-from ledger.identifiers import JobId, SeriesId, StudyId, Uid
-from ledger.job import NewJob
+from ledger.identifiers import AETitle, JobId, StudyId, Uid
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 
@@ -32,13 +39,8 @@ _ROUNDS_OF_REST = (
     20  # of a study that could not be judged: it is tried again, but not written about twice a second
 )
 _EVERY_S = 0.5  # A reader does not notice half a second; the ledger does not notice two questions a second.
-
-
-class OpenAssociations(Protocol):
-    """Who knows which associations are open."""
-
-    def open_for(self, study_id: StudyId) -> int:
-        """How many open associations have sent at least one instance of the study."""
+_IDLE = 4  # times as long while no study is open: whoever sends wakes it
+_SHORTEST_S = 0.1  # Between two rounds, whoever calls: news come in bursts.
 
 
 class Watch:
@@ -51,31 +53,58 @@ class Watch:
         rules: Sequence[Rule],
         patience: ClosingSettings,
         associations: OpenAssociations,
+        peers: Sequence[PeerSettings] = (),
+        calling: AETitle | None = None,
         house_keeper: HouseKeeper | None = None,
         every_s: float = _EVERY_S,
     ) -> None:
-        """Ready, but not looking yet: call `start`, or `look` for a single round."""
+        """Ready, but not looking yet: call `start`, or `look` for a single round.
+
+        `calling` is our own AE title, by which `peers` are asked for counts.
+        """
         self._ledger = ledger
         self._rules = tuple(rules)
-        self._patience = patience
-        self._associations = associations
         self._house_keeper = house_keeper
         self._every_s = every_s
-        self._stopping = threading.Event()
+        self._asking = CountAsking(ledger, peers, calling=calling or AETitle("WETREAD"), answered=self.wake)
+        self._evidence = Evidence(
+            ledger,
+            peers=peers,
+            patience=patience,
+            associations=associations,
+            asking=self._asking,
+            per_series=any(rule.when == "series" for rule in rules),
+        )
+        self._early = EarlySeries(ledger, self._evidence, rules, self._facts_of)
+        self._stopping = False
+        self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._resting_until_s: dict[StudyId, float] = {}
         self._tidied_at = float("-inf")  # monotonic
         self._listening_since_s: float | None = None  # by the ledger's clock: known from the first round on
+        self.rest_s = 0.0  #: seconds until the next round, unless somebody has news
 
     def start(self) -> None:
         """Begin to look."""
+        self._asking.start()
         self._thread.start()
 
     def stop(self, within_s: float = 5.0) -> None:
         """Finish the study that is being closed, and no other: the rest is closed after the next start."""
-        self._stopping.set()
+        self._stopping = True
+        self._asking.stop()
+        self._news.set()
         if self._thread.is_alive():
             self._thread.join(within_s)
+
+    def wake(self) -> None:
+        """There is news: look now. Costs nothing; may be called by any thread, as often as it likes."""
+        self._news.set()
+
+    def heard_list(self) -> None:
+        """A sender listed what it sent, by asking for storage commitment: that is news."""
+        self._evidence.heard_list()
+        self._news.set()
 
     def look(self) -> list[Uid]:
         """One round: the studies that it closed.
@@ -86,24 +115,20 @@ class Watch:
         now_s = self._ledger.now()
         if self._listening_since_s is None:
             self._listening_since_s = now_s
+        studies = self._ledger.open_studies()
+        open_now = {study.id for study in studies}
+        self._evidence.begin(open_now)
+        self._early.begin(open_now)
+        self.rest_s = self._every_s if studies else self._every_s * _IDLE
         closed = []
         stumbled: Exception | None = None
-        for study in self._ledger.open_studies():
-            if self._stopping.is_set():
+        for study in studies:
+            if self._stopping:
                 break
             if now_s < self._resting_until_s.get(study.id, now_s):
                 continue
-            facts = closing.facts_of(
-                study,
-                now_s=now_s,
-                open_associations=self._associations.open_for(study.id),
-                listening_since_s=self._listening_since_s,
-            )
-            judged = verdict(facts, self._patience)
-            if not judged.closed:
-                continue
             try:
-                if self._close(study, judged):
+                if self._judge(study, now_s, self._listening_since_s):
                     closed.append(study.study)
                     self._resting_until_s.pop(study.id, None)
             except SiteError:
@@ -115,16 +140,30 @@ class Watch:
             raise stumbled
         return closed
 
-    def _close(self, study: StudyRecord, judged: Verdict) -> bool:
+    def _judge(self, study: StudyRecord, now_s: float, listening_since_s: float) -> bool:
+        """Close the study if it is to be closed, else look at its series; whether it was closed."""
+        case = self._evidence.of(study, now_s=now_s, listening_since_s=listening_since_s)
+        judged = verdict(case.facts, case.patience)
+        if judged.closed:
+            return self._close(case, judged)
+        self._early.look(case)
+        self.rest_s = min(self.rest_s, max(0.0, case.look_again_s - now_s))
+        return False
+
+    def _close(self, case: Case, judged: Verdict) -> bool:
         """Close it and open its jobs; False where something arrived in the meantime."""
+        study = case.study
         series = [self._facts_of(record) for record in self._ledger.series_of(study.id)]
         answers = route_study(series, self._rules)
         failpoint("before_close_commit")
+        assert judged.closed_as is not None
         jobs = self._ledger.close_study(
             study.id,
             seen_instances=study.instances,
             seen_last_arrival_at=study.last_arrival_at,
             because=judged.because,
+            closed_as=judged.closed_as,
+            statements=[*statements(case.facts, case.patience, judged), *gaps_in(series, case.patience)],
             notes=notes_of(answers, rules=self._rules, series=series),
             jobs=[new_job(answer) for answer in answers if answer.taken],
         )
@@ -140,7 +179,14 @@ class Watch:
         return series_facts.facts_of(record, ours=ours)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._every_s):
+        self.rest_s = self._every_s
+        while not self._stopping:
+            self._news.wait(self.rest_s)
+            self._news.clear()
+            if self._stopping:
+                return
+            self.rest_s = self._every_s
+            began = time.monotonic()
             try:
                 self.look()
                 self._tidy()
@@ -149,6 +195,12 @@ class Watch:
             except Exception:
                 # Outermost loop of this thread: without this no study would ever be closed again.
                 log.exception("watch.stumbled")
+            self._pause(began)
+
+    def _pause(self, began: float) -> None:
+        """However much news there is: leave the ledger to the others for as long as a round took."""
+        took = time.monotonic() - began
+        time.sleep(max(_SHORTEST_S, took) if not self._stopping else 0.0)
 
     def _tidy(self) -> None:
         """Delete one expired study; come back in the next round while there are more."""
@@ -159,34 +211,28 @@ class Watch:
             self._tidied_at = time.monotonic()
 
 
+def gaps_in(series: Sequence[SeriesFacts], patience: ClosingSettings) -> list[Statement]:
+    """What the geometry says is missing in the middle of series: nobody waits for it, but it is on record."""
+    if Witness.GEOMETRY not in patience.witnesses:
+        return []
+    grids = [(one, grid_of(one)) for one in series]
+    return [
+        Statement(witness=Witness.GEOMETRY, because=grid.because, ours=one.images, series_id=one.series_id)
+        for one, grid in grids
+        if grid.gap and not one.ours
+    ]
+
+
 def notes_of(
     answers: Sequence[RuleAnswer], *, rules: Sequence[Rule], series: Sequence[SeriesFacts]
 ) -> list[RoutingNote]:
     """What the history says of this closing: why there are jobs, or why there are none."""
     if not rules:
-        return [_note(None, "", False, "no rule is configured: add a [[rule]] to wetread.toml")]
+        because = "no rule is configured: add a [[rule]] to wetread.toml"
+        return [RoutingNote(series_id=None, rule="", taken=False, because=because)]
     if not series:
-        return [_note(None, "", False, "the study has no series")]
-    return [_note(each.series.series_id, each.rule.name, each.taken, each.because) for each in answers]
-
-
-def _note(series_id: SeriesId | None, rule: str, taken: bool, because: str) -> RoutingNote:
-    return RoutingNote(series_id=series_id, rule=rule, taken=taken, because=because)
-
-
-def new_job(answer: RuleAnswer) -> NewJob:
-    """The job that a rule asks for by taking a series."""
-    rule, series = answer.rule, answer.series
-    return NewJob(
-        key=job_key(rule, (instance.sop_instance for instance in series.instances)),
-        series_id=series.series_id,
-        rule=rule.name,
-        model=rule.model,
-        settings=dict(rule.settings),
-        priority=rule.priority,
-        destinations=rule.deliver_to,
-        inputs=tuple(instance.id for instance in series.instances),
-    )
+        return [RoutingNote(series_id=None, rule="", taken=False, because="the study has no series")]
+    return [routing_note(each) for each in answers]
 
 
 def _tell(
@@ -203,5 +249,6 @@ def _tell(
         series=len(series),
         taken=sum(answer.taken for answer in answers),
         jobs=list(jobs),
+        closed_as=str(judged.closed_as),
         because=judged.because,
     )

@@ -23,6 +23,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "spool_renamed": "The file has its name; the folder is not yet synced.",
         "folder_synced": "The file would survive a power cut; the ledger does not know it.",
         "arrivals_committed": "The ledger knows the instances; no peer was told Success.",
+        "before_series_commit": "A series is judged complete, its study is not; nothing is written.",
         "before_close_commit": "The study is judged complete; nothing is written.",
         "after_close_commit": "The study is closed and its jobs are opened; the queue knows nothing.",
         "hint_published": "The queue has the id; the outbox still says that it has not.",

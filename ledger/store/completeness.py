@@ -21,6 +21,13 @@ class Witnesses(Promises):
         with self.read() as tx:
             return list(_held(tx, study_id).values())
 
+    def result_series(self, study_id: StudyId) -> frozenset[Uid]:
+        """The series of the results that we made of a study."""
+        query = select(result.c.series).distinct().join(job, job.c.id == result.c.job_id)
+        with self.read() as tx:
+            rows = tx.connection.execute(query.where(job.c.study_id == study_id)).scalars()
+            return frozenset(Uid(uid) for uid in rows)
+
     def record_count(
         self,
         study_id: StudyId,

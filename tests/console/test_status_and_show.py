@@ -2,11 +2,12 @@
 
 import json
 
+from ledger.completeness import Statement, Witness
 from ledger.delivery import DeliveryEvent
-from ledger.identifiers import AETitle
+from ledger.identifiers import AETitle, Uid
 from ledger.job import JobState
 from ledger.result import Role
-from ledger.study import RoutingNote
+from ledger.study import Completeness, RoutingNote
 from tests.console.conftest import FilledSite, Wetread
 from tests.ledger.site import (
     claim,
@@ -83,6 +84,52 @@ def test_an_open_study_is_waited_for(wetread: Wetread, site: FilledSite) -> None
     receive(site.ledger, "1.2.3")
 
     assert "the study is still open" in wetread("show", "1.2.3").stdout
+
+
+def test_what_a_peer_still_has_of_an_open_study_is_shown(wetread: Wetread, site: FilledSite) -> None:
+    study = receive(site.ledger, "1.2.3")
+    said = {Uid("1.2.3.1"): 5, Uid("1.2.3.2"): 4}
+    site.ledger.record_count(study, "PACS", theirs=9, series=said, asked_at=site.ledger.now())
+
+    shown = wetread("show", "1.2.3").stdout
+    assert "6 of 9 images are still to come, says PACS" in shown.splitlines()[1]
+    assert "it has 9 images, here are 3" in shown
+    assert "3 of 5 are here, of series 1.2.3.1" in shown
+    values = json.loads(wetread("show", "1.2.3", "--json").stdout)
+    assert values["lacking"][0]["series"] == {"1.2.3.1": [3, 5], "1.2.3.2": [0, 4]}
+    assert values["counts"][0]["theirs"] == 9
+    assert "6 of 9" in json.loads(wetread("status", "--json").stdout)["studies"][0]["where"]
+
+
+def test_who_said_that_a_study_is_complete_or_not_is_shown(wetread: Wetread, site: FilledSite) -> None:
+    study = receive(site.ledger, "1.2.3")
+    facts = site.ledger.study(study)
+    because = "partial: 3 of 9 per PACS; open for 900 s"
+    site.ledger.close_study(
+        study,
+        seen_instances=facts.instances,
+        seen_last_arrival_at=facts.last_arrival_at,
+        because=because,
+        closed_as=Completeness.PARTIAL,
+        statements=[
+            Statement(
+                witness=Witness.COUNT, by="PACS", because="waiting for 6 of 9 per PACS", ours=3, theirs=9
+            ),
+            Statement(witness=Witness.LONGEST_WAIT, because=because, decided=True),
+        ],
+        notes=[],
+        jobs=[new_job(site.ledger, study)],
+    )
+    shown = wetread("show", "1.2.3").stdout
+    assert "Made on an incomplete study: partial: 3 of 9 per PACS" in " ".join(shown.splitlines()[1:3])
+    assert "waiting for 6 of 9 per PACS" in shown
+    assert "believed" in shown
+    values = json.loads(wetread("show", "1.2.3", "--json").stdout)
+    assert values["study"]["closed_as"] == "partial"
+    assert [(one["witness"], one["decided"]) for one in values["statements"]] == [
+        ("count", False), ("longest wait", True),
+    ]  # fmt: skip
+    assert json.loads(wetread("status", "--json").stdout)["studies"][0]["closed_as"] == "partial"
 
 
 def test_what_no_rule_took_gives_each_reason(wetread: Wetread, site: FilledSite) -> None:

@@ -1,13 +1,16 @@
 """Why is there no result? One sentence, whatever the state."""
 
+from dataclasses import replace
+
 import pytest
 
-from console.why import why
+from console.why import awaited, why
+from ledger.completeness import CountRecord, Lack
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import AETitle, DeliveryId, Digest, JobId, ResultId, SeriesId, StudyId, Uid
 from ledger.job import JobRecord, JobState, Outcome, Priority
 from ledger.result import ResultRecord, Role
-from ledger.study import RoutingNote, StudyRecord, StudyState
+from ledger.study import Completeness, RoutingNote, StudyRecord, StudyState
 
 
 def a_study(state: StudyState = StudyState.CLOSED) -> StudyRecord:
@@ -31,6 +34,7 @@ def a_job(state: JobState, number: int = 7, supersedes: int | None = None, **oth
     values: dict[str, object] = {
         "attempts": 1,
         "because": "",
+        "created_at": 0.0,
         "outcome": Outcome.FOUND if state is JobState.DONE else None,
     }
     return JobRecord(
@@ -44,7 +48,6 @@ def a_job(state: JobState, number: int = 7, supersedes: int | None = None, **oth
         destinations=("archive",),
         state=state,
         epoch=1,
-        created_at=0.0,
         started_at=None,
         finished_at=None,
         next_attempt_at=0.0,
@@ -149,3 +152,54 @@ def test_a_job_that_was_overtaken_does_not_count() -> None:
 def test_two_rules_that_ask_the_same_model_are_told_once() -> None:
     jobs = [a_job(JobState.DONE, number, outcome=Outcome.FOUND) for number in (7, 8)]
     assert why(a_study(), [], jobs, {}).count("lung_ct has a result") == 1
+
+
+def a_lack(ours: int, theirs: int) -> Lack:
+    return Lack(
+        study_id=StudyId(1), study=Uid("1.2"), state=StudyState.OPEN, peer="archive", ours=ours,
+        theirs=theirs, series={}, asked_at=1.0, last_arrival_at=1.0,
+    )  # fmt: skip
+
+
+def test_what_a_peer_still_has_is_what_an_open_study_waits_for() -> None:
+    said = awaited([], [a_lack(400, 412)])
+
+    assert why(a_study(StudyState.OPEN), [], [], {}, said) == (
+        "No result yet: the study is still open, 12 of 412 images are still to come, says archive."
+    )
+
+
+def test_a_peer_that_does_not_answer_is_named() -> None:
+    count = CountRecord(
+        study_id=StudyId(1), peer="archive", theirs=None, asked_at=1.0, since_at=1.0, failure="it is away."
+    )
+
+    assert awaited([count], []) == "more images may come; archive does not say how many (it is away)"
+    assert awaited([], []) == ""
+
+
+def test_a_series_that_was_routed_by_itself_may_have_a_result_while_the_study_is_open() -> None:
+    early = a_job(JobState.DONE, created_at=5.0)
+    study = replace(a_study(StudyState.OPEN), opened_at=4.0)
+
+    assert why(study, [], [early], {}) == (
+        "lung_ct has a result, kept here: its rule names no destination. "
+        "The study is still open, more images may come."
+    )
+    assert why(replace(study, opened_at=6.0), [], [early], {}).startswith("No result yet")
+
+
+@pytest.mark.parametrize(
+    ("closed_as", "added"),
+    [
+        (Completeness.COMPLETE, ""),
+        (Completeness.PRESUMED, ""),
+        (Completeness.PARTIAL, " Made on an incomplete study: 400 of 412 per archive."),
+        (Completeness.OVERDUE, " Perhaps made on an incomplete study: 400 of 412 per archive."),
+    ],
+)
+def test_a_result_of_an_incomplete_study_says_that_it_is_one(closed_as: Completeness, added: str) -> None:
+    study = replace(a_study(), closed_as=closed_as, closed_because="400 of 412 per archive")
+    said = why(study, [], [a_job(JobState.DONE)], {})
+
+    assert said == "lung_ct has a result, kept here: its rule names no destination." + added

@@ -30,7 +30,7 @@ def test_a_released_association_and_five_quiet_seconds_close_a_study() -> None:
     judged = verdict(facts(quiet_s=5.0), PATIENCE)
 
     assert judged.closed
-    assert judged.because == "complete: no association open and 5.0 s quiet after image 300"
+    assert judged.because == "presumed complete: no association open and 5.0 s quiet after image 300"
 
 
 def test_an_open_association_asks_for_more_patience() -> None:
@@ -40,7 +40,7 @@ def test_an_open_association_asks_for_more_patience() -> None:
     assert not waiting.closed
     assert waiting.because == "waiting: 1 association still open and 29.9 s of 30.0 s quiet after image 300"
     assert closed.closed
-    assert closed.because == "complete: 2 associations still open and 30.0 s quiet after image 300"
+    assert closed.because == "presumed complete: 2 associations still open and 30.0 s quiet after image 300"
 
 
 def test_images_that_drip_for_ever_do_not_withhold_a_result() -> None:

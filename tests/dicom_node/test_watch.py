@@ -75,7 +75,7 @@ def test_a_quiet_study_is_closed_with_its_reason_its_notes_and_its_job(ledger: L
 
     (study,) = ledger.studies()
     assert study.state is StudyState.CLOSED
-    assert study.closed_because.startswith("complete: no association open and ")
+    assert study.closed_because.startswith("presumed complete: no association open and ")
     assert study.closed_because.endswith(" quiet after image 4")
     assert notes(ledger) == [("lungs", True, "CT, 4 images at 1.00 mm")]
     (job,) = ledger.jobs_of(study.id)
