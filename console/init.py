@@ -109,9 +109,8 @@ at_least = 20                  # images; fewer is a scout
 choose = "thinnest"            # of several reconstructions of one study: one result, not five
 deliver_to = []                # ["archive"]
 
-# when = "series"              # look at each series as soon as it is complete, not only with its study;
-                               # instead of `choose`, which compares the series of a study
-
+# With `when = "series"` a rule looks at each series as soon as that is complete, and not only when its study
+# is. It cannot `choose` then, for that compares the series of a whole study.
 # More conditions: description, study_description, protocol and attributes (regular expressions),
 # calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the
 # model.

@@ -22,6 +22,7 @@ from ledger.study import StudyRecord
 from tests.dicom_node.counting_pacs import counting_pacs
 from tests.dicom_node.raw_peer import acceptance, raw_peer, read_pdu
 from tests.dicom_node.test_watch import RULE, STUDY, arrival, the_study, watch
+from tests.dicom_node.web_peers import number, says, uid, web_server
 from tests.peers.loopback import free_port, until
 
 PATIENCE = ClosingSettings(ask_after_s=0.0, ask_deadline_s=1.0)
@@ -104,13 +105,29 @@ def test_a_series_has_had_its_number_since_it_did_not_change(received: Ledger) -
     assert (second[0].theirs, second[1].theirs) == (3, 2)
 
 
+def test_an_archive_on_the_web_is_asked_by_qido(received: Ledger) -> None:
+    whole = [{"0020000D": uid(STUDY), "00201208": number(5)}]
+    series = [{"0020000D": uid(STUDY), "0020000E": uid(FIRST), "00201209": number(5)}]
+    answers = (says(body=whole), says(body=series), says(body=[]))
+    with web_server(*answers) as web:
+        peer = web.peer.model_copy(update={"count": "qido"})
+        with asking(received, peer) as asked:
+            said, kept = ask(asked, received, peer)
+
+    assert (said.theirs, kept.series, kept.failure) == (5, {FIRST: 5}, "")
+    assert [request.line.split("?")[0] for request in web.requests[:2]] == [
+        "GET /dicom-web/studies",
+        f"GET /dicom-web/studies/{STUDY}/series",
+    ]
+
+
 @pytest.mark.fault
-@pytest.mark.parametrize("number", ["1000001", "999999999"])
-def test_a_number_that_no_study_has_is_not_believed(received: Ledger, number: str) -> None:
-    with counting_pacs("1.2.3", number) as pacs, asking(received, pacs.settings) as asked:
+@pytest.mark.parametrize("huge", ["1000001", "999999999"])
+def test_a_number_that_no_study_has_is_not_believed(received: Ledger, huge: str) -> None:
+    with counting_pacs("1.2.3", huge) as pacs, asking(received, pacs.settings) as asked:
         said, kept = ask(asked, received, pacs.settings)
         assert (said.theirs, said.holds_up()) == (None, False)
-        assert kept.failure == f"PACS says that it has {number} images of the study, which cannot be"
+        assert kept.failure == f"PACS says that it has {huge} images of the study, which cannot be"
         # It is confused about this study, not away: it need not rest.
         pacs.whole = "3"
         said, _ = ask(asked, received, pacs.settings)
@@ -118,9 +135,9 @@ def test_a_number_that_no_study_has_is_not_believed(received: Ledger, number: st
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("number", ["-1", "many", "", "3.0", "9" * 12])
-def test_what_is_no_number_is_no_answer_and_the_series_are_counted(received: Ledger, number: str) -> None:
-    with counting_pacs("1.2.3", number, _1="3") as pacs, asking(received, pacs.settings) as asked:
+@pytest.mark.parametrize("text", ["-1", "many", "", "3.0", "9" * 12])
+def test_what_is_no_number_is_no_answer_and_the_series_are_counted(received: Ledger, text: str) -> None:
+    with counting_pacs("1.2.3", text, _1="3") as pacs, asking(received, pacs.settings) as asked:
         said, kept = ask(asked, received, pacs.settings)
 
     assert (said.theirs, kept.counted_by) == (3, "number of series related instances")

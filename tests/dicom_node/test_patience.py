@@ -79,3 +79,12 @@ def test_a_count_that_nobody_would_ask_for_is_told_so(tmp_path: Path) -> None:
         site(tmp_path, mute)
     assert site(tmp_path, mute, SCANNER).peers == (mute, SCANNER)
     assert site(tmp_path, mute, counted_at="archive").peers == (mute,)
+
+
+def test_a_peer_is_asked_in_a_way_in_which_it_can_be_reached() -> None:
+    with pytest.raises(ValidationError, match=r"needs a \[peer.web\] with its url"):
+        peer("archive", count="qido")
+    with pytest.raises(ValidationError, match="needs ae_title, host and port"):
+        PeerSettings.model_validate(
+            {"name": "cloud", "count": "find", "web": {"url": "https://cloud.example/dicom-web"}}
+        )
