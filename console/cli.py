@@ -250,6 +250,53 @@ def cancel(
     _console().print(cancel_job(_open(_site(config, data)), job, because))
 
 
+@app.command(rich_help_panel=_DECIDE)
+def fetch(
+    peer: Annotated[str, typer.Option(help="Name of a [\\[peer]] with retrieve.")],
+    study: Annotated[
+        str | None, typer.Option(metavar="UID", help="Fetch this study, as if it had been sent here.")
+    ] = None,
+    priors_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY", help="Fetch earlier studies of the patient of this study, which is here already."
+        ),
+    ] = None,
+    number: Annotated[int, typer.Option(help="Of the priors: the newest so many.", min=1, max=20)] = 1,
+    within_days: Annotated[int, typer.Option(help="Of the priors: no older than this.", min=1)] = 1825,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="Of the priors: only studies with it; may be given twice.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Stay until it is here, or given up.")
+    ] = True,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Fetch a study, or earlier studies of a patient, from a peer. The node does it; Ctrl-C stops nothing.
+
+    A study is judged and analysed like any other. Priors are never analysed by themselves.
+    """
+    from console import fetch as fetching
+    from dicom_node.priors import Priors
+
+    site = _site(config, data)
+    ledger = _open(site)
+    if (study is None) == (priors_of is None):
+        raise typer.BadParameter("give either --study or --priors-of")
+    if study is not None:
+        asked = fetching.ask_for_study(site, ledger, peer, study)
+    else:
+        assert priors_of is not None
+        wanted = Priors(peer=peer, number=number, within_days=within_days, modality=frozenset(modality or ()))
+        asked = fetching.ask_for_priors(site, ledger, priors_of, wanted)
+    if wait:
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how one stops looking.
+            fetching.follow(ledger, asked, _console())
+    else:
+        _console().print(f"fetch {asked} is asked for: the node does it as soon as it runs")
+
+
 # Set up
 
 

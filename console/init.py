@@ -77,6 +77,8 @@ keep_at_least_days = 1.0   # even when the disk gets full
                                # or "commitment": it has to answer for it by storage commitment
 # superseded = "reject"        # after a late image: the older result there is hidden by a rejection note;
                                # "replace": removed for good; "keep": both stay, where notes do no good
+# retrieve = "none"            # or "get" (C-GET), or "move" (C-MOVE: enter our three values over there):
+                               # fetch what a study lacks, and earlier studies
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
 # count = "find"               # ask it by C-FIND ("qido": over the web) how many images a study has: as many
                                # as here, and the study is complete at once; more, and it is waited for
@@ -113,7 +115,8 @@ deliver_to = []                # ["archive"]
 # is. It cannot `choose` then, for that compares the series of a whole study.
 # More conditions: description, study_description, protocol and attributes (regular expressions),
 # calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the
-# model.
+# model. And earlier studies of the patient, fetched beside the job, which does not wait for them:
+# with priors = { peer = "archive", number = 1, within_days = 1825, modality = ["CT"] }
 
 # ----------------------------------------------------- how full the disk may get, and how the work is done
 

@@ -21,11 +21,13 @@ from dicom_node.peers import PeerSettings
 from dicom_node.routing import Rule
 from dicom_node.settings import (
     ClosingSettings,
+    FetchSettings,
     NodeSettings,
     NodeSite,
     RetentionSettings,
     SpoolSettings,
     wrong_count,
+    wrong_priors,
 )
 from ledger.settings import LedgerSettings
 from worker.settings import DeliverySettings, QueueSettings, TimeZone, WorkerSettings, WorkerSite
@@ -66,6 +68,7 @@ class Site(BaseModel):
     dicomweb: DicomWebSettings = DicomWebSettings()
     closing: ClosingSettings = ClosingSettings()
     retention: RetentionSettings = RetentionSettings()
+    fetch: FetchSettings = FetchSettings()
     queue: QueueSettings | None = None  # None: `wetread serve` starts a Redis of its own.
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -91,6 +94,8 @@ class Site(BaseModel):
                     raise ValueError(
                         f"rule {rule.name!r} delivers to {name!r}, whose [[peer]] has send = false"
                     )
+        if complaint := wrong_priors(self.peers, self.rules):
+            raise ValueError(complaint)
         return self
 
     @property
@@ -110,6 +115,7 @@ class Site(BaseModel):
             node=self.node,
             closing=self.closing,
             retention=self.retention,
+            fetch=self.fetch,
             peers=self.peers,
             rules=self.rules,
         )

@@ -31,7 +31,7 @@ from ledger.result import ResultRecord
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 
-_NUMBERED = ("job", "delivery", "commitment")
+_NUMBERED = ("job", "delivery", "commitment", "fetch")
 # Of the study: what names the patient, or is free text in which people name patients.
 _PRIVATE = ("patient_id", "patient_name", "description")
 

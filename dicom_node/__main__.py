@@ -15,6 +15,7 @@ import pynetdicom._config
 import structlog
 from pydantic import ValidationError
 
+from dicom_node.fetching import Fetching
 from dicom_node.node import Node
 from dicom_node.retention import HouseKeeper
 from dicom_node.settings import NodeSite
@@ -68,14 +69,17 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
                 house_keeper=HouseKeeper(ledger, spool, site.retention),
             )
             node.senders.changed, node.promises.listed = watch.wake, watch.heard_list
+            fetching = Fetching(ledger, site, node.receiver, node.senders, port=node.port)
             with node:
                 watch.start()
+                fetching.start()
                 try:
                     ledger.record_event("node", "started", because=f"listening on port {node.port}")
                     log.info("node.started", port=node.port, ae_title=site.node.ae_title)
                     print(f"ready {node.port}", flush=True)  # noqa: T201
                     stopping.wait()
                 finally:
+                    fetching.stop()
                     watch.stop()
             ledger.record_event("node", "stopped", because="asked to stop")
     finally:

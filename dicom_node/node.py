@@ -41,8 +41,8 @@ class Node:
         self._site = site
         self.senders = Senders()
         self.group = GroupCommit(spool, ledger)
-        receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
-        self._back_door = BackDoor(receiver, self.senders, spool.path)
+        self.receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
+        self._back_door = BackDoor(self.receiver, self.senders, spool.path)
         door = Doorkeeper(site.node, site.peers, self.senders, spool, ledger)
         self.promises = Promises(ledger, spool, site.peers, site.node)
         ae = AE(site.node.ae_title)
@@ -71,7 +71,7 @@ class Node:
         assert isinstance(server, BoundedServer)
         server.limits = site.node
         server.on_over = door.over
-        server.open_stream = opener(receiver, self.senders, site.node)
+        server.open_stream = opener(self.receiver, self.senders, site.node)
         ae._servers.append(server)
         self._ae, self._server = ae, server
         self._thread = threading.Thread(

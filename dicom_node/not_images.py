@@ -68,6 +68,8 @@ def why_never(series: SeriesFacts) -> str | None:
     """Why `series` is given to no model at all; None where the rules may decide."""
     if series.ours or series.headers.get("Manufacturer", "").strip() == OUR_MANUFACTURER:
         return "a result of our own is never an input"
+    if series.prior_of is not None:
+        return f"fetched as a prior of study {series.prior_of}, and not to be analysed by itself"
     kinds = [what_is(sop_class) for sop_class in sorted(series.sop_classes)]
     # One key object in a series of images does not take the images away.
     if kinds and all(kinds):

@@ -30,6 +30,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from dicom_node.not_images import why_never
+from dicom_node.priors import Priors
 from dicom_node.series_facts import SeriesFacts
 from ledger.identifiers import AETitle, Digest, Uid
 from ledger.job import NewJob, Priority
@@ -111,6 +112,9 @@ class Rule(BaseModel, frozen=True, extra="forbid"):
         tuple[str, ...], BeforeValidator(_several)
     ] = ()  # names of peers; none: a shadow run
     settings: Mapping[str, str | int | float | bool] = {}  # handed to the model
+    # Earlier studies of the patient, fetched when a study is taken. Its job does not wait for them. They are
+    # here for readers of the result, and never analysed as if they were new.
+    priors: Priors | None = None
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:

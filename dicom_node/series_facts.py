@@ -36,10 +36,11 @@ class SeriesFacts:
         None  #: between slices along the normal, median; None: not known from the instances
     )
     ours: bool = False  #: a result that this site made
+    prior_of: Uid | None = None  #: the study that all of it was fetched for, as a prior
     instances: tuple[InstanceRecord, ...] = ()
 
 
-def facts_of(series: SeriesRecord, *, ours: bool = False) -> SeriesFacts:
+def facts_of(series: SeriesRecord, *, ours: bool = False, prior_of: Uid | None = None) -> SeriesFacts:
     """The facts of a series as the ledger knows it."""
     stack = main_stack(series.instances)
     return SeriesFacts(
@@ -54,6 +55,7 @@ def facts_of(series: SeriesRecord, *, ours: bool = False) -> SeriesFacts:
         stack=len(stack),
         spacing_mm=spacing_mm(stack),
         ours=ours,
+        prior_of=prior_of,
         instances=tuple(sorted(series.instances, key=lambda instance: instance.sop_instance)),
     )
 

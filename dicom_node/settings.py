@@ -103,6 +103,22 @@ class ClosingSettings(BaseModel, frozen=True, extra="forbid"):
     series_quiet_s: float = Field(default=3.0, ge=0)
 
 
+class FetchSettings(BaseModel, frozen=True, extra="forbid"):
+    """How we fetch what is missing, and earlier studies, from peers with `retrieve`. Nothing waits for it."""
+
+    # A peer that counts more than is here is asked for the rest when nothing came for so long: what is still
+    # on its way need not be fetched. While an association is open that sent to the study, [closing]
+    # quiet_open_s counts instead.
+    missing_after_s: float = Field(default=5.0, ge=0)
+    attempts_max: int = Field(default=8, ge=1)  # About ten minutes; then the history says why it ended.
+    # Between attempts: doubling from the first to the longest.
+    first_s: float = Field(default=5.0, gt=0)
+    longest_s: float = Field(default=300.0, gt=0)
+    # At the same time, of all peers together: a peer that stalls must not hold up the others.
+    at_once: int = Field(default=4, ge=1, le=32)
+    every_s: float = Field(default=1.0, gt=0)  # How often to look for what is due.
+
+
 class RetentionSettings(BaseModel, frozen=True, extra="forbid"):
     """When the images of a finished study are deleted. The archive has them; this is a working copy."""
 
@@ -124,6 +140,7 @@ class NodeSite(BaseModel, frozen=True, extra="forbid"):
     node: NodeSettings = NodeSettings()
     closing: ClosingSettings = ClosingSettings()
     retention: RetentionSettings = RetentionSettings()
+    fetch: FetchSettings = FetchSettings()
     peers: tuple[PeerSettings, ...] = ()
     rules: tuple[Rule, ...] = ()
 
@@ -132,7 +149,7 @@ class NodeSite(BaseModel, frozen=True, extra="forbid"):
         names = [peer.name for peer in self.peers]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two peers are called {', '.join(twice)}: every peer needs its own name")
-        if complaint := wrong_count(self.peers, self.closing):
+        if complaint := wrong_count(self.peers, self.closing) or wrong_priors(self.peers, self.rules):
             raise ValueError(complaint)
         return self
 
@@ -154,5 +171,18 @@ def wrong_count(peers: Sequence[PeerSettings], closing: ClosingSettings) -> str:
             return (
                 f"[[peer]] {peer.name!r} has count, but it sends nothing here, and nobody names it as "
                 "counted_at: it would never be asked"
+            )
+    return ""
+
+
+def wrong_priors(peers: Sequence[PeerSettings], rules: Sequence[Rule]) -> str:
+    """What is wrong with where rules want priors from, as a sentence; empty where nothing is."""
+    giving = sorted(peer.name for peer in peers if peer.retrieve != "none")
+    for rule in rules:
+        if rule.priors is not None and rule.priors.peer not in giving:
+            known = " or ".join(giving) or "no [[peer]] has it"
+            return (
+                f"rule {rule.name!r} wants priors from {rule.priors.peer!r}, "
+                f"which is no [[peer]] with retrieve ({known})"
             )
     return ""

@@ -20,6 +20,7 @@ from dicom_node.closing import Verdict, statements, verdict
 from dicom_node.count_asking import CountAsking
 from dicom_node.early_series import EarlySeries
 from dicom_node.evidence import Case, Evidence, OpenAssociations
+from dicom_node.fetching import ask_for_priors
 from dicom_node.grid import grid_of
 from dicom_node.peers import PeerSettings
 from dicom_node.retention import HouseKeeper
@@ -155,6 +156,7 @@ class Watch:
         study = case.study
         series = [self._facts_of(record) for record in self._ledger.series_of(study.id)]
         answers = route_study(series, self._rules)
+        ask_for_priors(self._ledger, study, answers)
         failpoint("before_close_commit")
         assert judged.closed_as is not None
         jobs = self._ledger.close_study(
@@ -176,7 +178,7 @@ class Watch:
     def _facts_of(self, record: SeriesRecord) -> SeriesFacts:
         # A result of ours stands alone in its series: its first instance tells.
         ours = bool(record.instances) and self._ledger.is_our_result(record.instances[0].sop_instance)
-        return series_facts.facts_of(record, ours=ours)
+        return series_facts.facts_of(record, ours=ours, prior_of=self._ledger.prior_of(record.id))
 
     def _run(self) -> None:
         self.rest_s = self._every_s

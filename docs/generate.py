@@ -25,6 +25,7 @@ from typer.main import get_command
 
 import ledger.commitment
 import ledger.delivery
+import ledger.fetch
 import ledger.job
 import ledger.promise
 import ledger.study
@@ -48,6 +49,7 @@ MACHINES = (
         "CommitmentEvent",
         ledger.commitment.CommitmentState.OPENED,
     ),
+    ("Fetch", ledger.fetch, "FetchState", "FetchEvent", ledger.fetch.FetchState.ASKED),
     ("Promise", ledger.promise, "PromiseState", "PromiseEvent", ledger.promise.PromiseState.ASKED),
 )
 

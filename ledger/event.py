@@ -7,8 +7,9 @@ from typing import Literal
 from ledger.identifiers import JobId, StudyId
 
 #: What an event is about. `node` is the product itself: started, stopped, refused a peer.
-#: `commitment` is a request of ours to an archive, `promise` one of another system to us (PS3.4 Annex J).
-Thing = Literal["study", "job", "delivery", "commitment", "promise", "instance", "node"]
+#: `commitment` is a request of ours to an archive, `promise` one of another system to us (PS3.4 Annex J),
+#: `fetch` what we ask a peer to give us.
+Thing = Literal["study", "job", "delivery", "commitment", "promise", "fetch", "instance", "node"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

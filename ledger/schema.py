@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0004"
+HEAD = "0005"
 
 
 class Json(TypeDecorator[Any]):
@@ -326,6 +326,31 @@ peer_count = _table(
     _time("since_at"),
     _text("because"),  # Why the latest question had no answer.
     UniqueConstraint("study_id", "peer"),
+)
+fetch = _table(
+    "fetch",
+    _text("purpose"),
+    _text("study_uid"),  # What is fetched need not be here yet.
+    _text("peer"),
+    _to("study", nullable=True),  # In whose history it is told: of a prior, the study that it is for.
+    Column("terms", Json, nullable=False),
+    _text("state"),
+    _number("attempts"),
+    _time("next_attempt_at"),
+    _time("asked_at"),
+    _time("started_at", nullable=True),
+    _time("finished_at", nullable=True),
+    _text("because"),
+    Index(None, "state", "next_attempt_at"),
+    Index(None, "study_uid"),
+    Index(None, "study_id"),
+)
+fetch_item = _table(
+    "fetch_item",
+    _to("fetch"),
+    _text("sop_instance"),
+    UniqueConstraint("fetch_id", "sop_instance"),
+    Index(None, "sop_instance"),
 )
 outbox = _table(
     "outbox",

@@ -9,6 +9,7 @@ from ledger.store.completeness import Witnesses
 from ledger.store.connect import connect
 from ledger.store.database import explained
 from ledger.store.deliveries import Deliveries
+from ledger.store.fetches import Fetches
 from ledger.store.history import History
 from ledger.store.holdings import Holdings
 from ledger.store.jobs import Jobs
@@ -34,6 +35,7 @@ class Ledger(
     Witnesses,
     Promises,
     Rejections,
+    Fetches,
     Outbox,
     Sweep,
     Reading,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, select, update
 
-from ledger import commitment, delivery, job, promise, schema, study
+from ledger import commitment, delivery, fetch, job, promise, schema, study
 from ledger.job import LeaseLost
 from ledger.store.database import NotInLedger, Transaction
 from ledger.store.history import note
@@ -45,6 +45,7 @@ COMMITMENT = Machine(
     "study_id",
     "job_id",
 )
+FETCH = Machine("fetch", schema.fetch, fetch.TRANSITIONS, fetch.FetchState, "study_id", None)
 PROMISE = Machine("promise", schema.promise, promise.TRANSITIONS, promise.PromiseState, None, None)
 
 
