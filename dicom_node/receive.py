@@ -149,8 +149,14 @@ class Reception:
         try:
             headers = read_headers(self._head, syntax, whole=self.size)
         except MoreNeeded:  # long headers, as of an enhanced multi-frame image
-            with part.contents() as contents, memoryview(contents) as view:
-                headers = read_headers(view[len(self._header) :], syntax)
+            # Every view is given back, also when the headers are refused: an error that kept one alive would
+            # come out as "cannot close", and tell the sender to try for ever.
+            with (
+                part.contents() as contents,
+                memoryview(contents) as view,
+                view[len(self._header) :] as data_set,
+            ):
+                headers = read_headers(data_set, syntax)
         study, series = study_and_series(headers)
         for keyword, told in (
             ("SOPInstanceUID", self._meta.sop_instance),

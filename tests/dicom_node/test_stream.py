@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dicom_node.fragments import Fragments
 from dicom_node.spool import INCOMING
+from dicom_node.status import StoreStatus
 from dicom_node.store_messages import StoreRequest, parse_store_request, store_response
 from dicom_node.upper_layer import (
     ABORT,
@@ -278,6 +279,18 @@ def test_headers_longer_than_the_kept_beginning_are_read_from_the_file(node) -> 
         line.sendall(message(f"{ROOT}.1.1.1", data))
         assert status_of(read_pdu(line)) == 0x0000
     assert node.instances() == {f"{ROOT}.1.1.1": digest_of(data)}
+
+
+def test_long_headers_that_cannot_be_read_are_set_aside_like_short_ones(node) -> None:
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    sequence = struct.pack("<HH2sHI", 8, 0x1115, b"SQ", 0, 0xFFFFFFFF) + item * 100_001
+    data = sequence
+    with line_to(node) as line:
+        line.sendall(message(f"{ROOT}.1.1.1", data))
+        assert status_of(read_pdu(line)) == StoreStatus.CANNOT_UNDERSTAND
+    (record,) = node.ledger.quarantined()
+    assert "more than 100000 sequence items" in record.because
+    assert digest_of_file(node.spool.absolute(record.path)) == digest_of(data)
 
 
 def test_memory_does_not_grow_with_an_instance(node) -> None:
