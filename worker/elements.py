@@ -122,6 +122,10 @@ def read_elements(  # noqa: PLR0912 - the hot loop; every call in it would be pa
             ):  # It begins with an item.
                 _count_elements(buffer, value, position, implicit)
             raw = (tag, vr, length, buffer[value:position], value, implicit, True, True, False)
+        if tag in elements:
+            # Each at most once (PS3.5 §7.1): the node files by the first it sees, and this reader must not
+            # put the result of one study into another.
+            raise HeaderUnreadable(f"{_name(tag)} is there twice")
         elements[tag] = _raw(RawDataElement, raw)
         if len(elements) > ELEMENT_LIMIT:
             raise HeaderUnreadable(f"more than {ELEMENT_LIMIT} elements")
@@ -133,7 +137,7 @@ def read_elements(  # noqa: PLR0912 - the hot loop; every call in it would be pa
     character_set = dataset.get("SpecificCharacterSet") or "iso8859"
     try:
         encodings = convert_encodings(character_set)
-    except LookupError as error:
+    except (LookupError, ValueError, TypeError) as error:  # it ends up as the name of a Python codec
         raise HeaderUnreadable(f"unknown Specific Character Set {character_set!r}") from error
     dataset.set_original_encoding(implicit, True, encodings)
     return dataset, pixel

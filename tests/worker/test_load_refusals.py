@@ -255,6 +255,18 @@ def test_a_header_that_lies_about_its_lengths_is_refused_in_bounded_time(body, s
         elements(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"\x20\x00\x0d\x00UI\x04\x001.2\0\x20\x00\x0d\x00UI\x04\x001.3\0", r"\(0020,000D\) is there twice"),
+        (b"\x08\x00\x05\x00CS\x06\x00ISO\0_I", "Unknown Specific Character Set"),
+    ],
+)
+def test_a_header_that_means_two_things_or_none_is_refused(body, says):
+    with pytest.raises(HeaderUnreadable, match=says):
+        elements(body)
+
+
 def test_the_walk_of_any_prefix_ends_in_an_answer(tmp_path):
     content = Series(noise()).write(tmp_path)[0].read_bytes()
     start = content.index(b"\x08\x00\x05\x00CS")
