@@ -5,6 +5,7 @@
 #   make check     style, types, import directions, spelling
 #   make journey   only the tests from scanner to archive
 #   make viewers   OHIF and VolView in a headless browser look at what Wetread holds; pictures in .cache/pictures
+#   make hostile   attacks on real processes of ours, and which promises were kept: about five minutes
 #   make bench     measurements, with the peer or the physical floor beside each
 #   make docs      write the generated pages of docs/ again
 #   make evidence  run the built-in models on the real images, where they are, and write docs/evidence.md
@@ -19,7 +20,7 @@ BENCHMARKS = $(filter-out real_images,$(basename $(notdir $(filter-out %/__init_
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check journey viewers bench docs evidence peers constraints clean
+.PHONY: demo test check journey viewers hostile bench docs evidence peers constraints clean
 
 $(VENV)/torch.stamp:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Wetread needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v)'
@@ -59,6 +60,10 @@ check: $(VENV)/dev.stamp
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/typos
 	$(VENV)/bin/python -m docs.generate --check
+
+# HOSTILE="--quick" takes about a minute; HOSTILE="--seed 1 --only P8" does one of them again.
+hostile: $(VENV)/dev.stamp
+	$(VENV)/bin/python -m tests.hostile $(HOSTILE)
 
 bench: $(VENV)/dev.stamp
 	@for name in $(BENCHMARKS); do echo; echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
