@@ -31,6 +31,7 @@ class Counted:
     asked_s: float = float("-inf")  #: when the latest question was put
     since_s: float = float("inf")  #: when it was first asked of those that had this same answer
     failure: str = ""  #: why the latest question had no answer
+    fetched: int = 0  #: of ours: the peer had more, and gave us these
 
     @property
     def missing(self) -> int:
@@ -41,6 +42,12 @@ class Counted:
     def agrees(self) -> bool:
         """Whether its latest answer is our number."""
         return not self.failure and self.theirs == self.ours
+
+    @property
+    def said(self) -> str:
+        """The numbers, in words."""
+        fetched = f", {self.fetched} of them fetched" if self.fetched else ""
+        return f"{self.ours} of {self.theirs} per {self.peer}{fetched}"
 
     def holds_up(self) -> bool:
         """Whether the peer answers, and has more."""
@@ -172,7 +179,7 @@ def judge_count(
     count: Counted, *, last_arrival_s: float, quiet_s: float, open_associations: int, settle_s: float
 ) -> tuple[bool, str]:
     """Whether a count proves that all is here, and the sentence that says why, or why not (yet)."""
-    said = f"{count.ours} of {count.theirs} per {count.peer}"
+    said = count.said
     if not count.agrees:
         return False, _no_agreement(count)
     if count.asked_s < last_arrival_s:
@@ -279,7 +286,7 @@ def _shortfall(facts: StudyFacts, patience: ClosingSettings) -> str:
     """What is known to be missing, in words; empty where nobody says that anything is."""
     count, lists = facts.count, facts.listed
     if count is not None and Witness.COUNT in patience.witnesses and count.missing:
-        return f"{count.ours} of {count.theirs} per {count.peer}"
+        return count.said
     if lists is not None and Witness.COMMITMENT in patience.witnesses and lists.lacking:
         sender, held, expected = lists.lacking[0]
         return f"{held} of {expected} that {sender} asked us to answer for"

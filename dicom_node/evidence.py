@@ -4,7 +4,7 @@ What changes only when something arrives, or when a sender lists what it sent, i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from dicom_node import closing
@@ -36,6 +36,7 @@ class _Held:
     last_arrival_at: float
     series: tuple[SeriesHeld, ...]
     listed: Listed | None
+    fetched: int | None = None  #: because it was missing; None: not asked yet
 
     @property
     def ours(self) -> int:
@@ -106,6 +107,8 @@ class Evidence:
                 per_series=self._per_series,
             )
             counted = self._asking.counted(study, peer, ours=held.ours)
+            if peer.retrieve != "none":
+                counted = replace(counted, fetched=self._fetched(study, held))
         facts = closing.facts_of(
             study,
             now_s=now_s,
@@ -134,6 +137,12 @@ class Evidence:
             named=listed.named.get(series.series_id, 0),
             grid=grid,
         )
+
+    def _fetched(self, study: StudyRecord, held: _Held) -> int:
+        if held.fetched is None:
+            held = replace(held, fetched=self._ledger.fetched_of(study.id))
+            self._held[study.id] = held
+        return held.fetched or 0
 
     def _fetch(self, study: StudyRecord, *, lists: bool) -> _Held:
         held = self._held.get(study.id)

@@ -54,6 +54,13 @@ def test_as_many_as_the_pacs_has_close_a_study_at_once() -> None:
     assert (judged.by, judged.ours, judged.theirs) == ("PACS", 412, 412)
 
 
+def test_what_was_fetched_is_told_with_the_count() -> None:
+    judged = verdict(facts(replace(count(412), fetched=12)), PATIENCE)
+    assert judged.because == ("complete: 412 of 412 per PACS, 12 of them fetched, 0.8 s after the last image")
+    short = verdict(facts(replace(count(420), fetched=12), waited_s=900.0), PATIENCE)
+    assert short.because.startswith("partial: 412 of 420 per PACS, 12 of them fetched; open for 900 s")
+
+
 @pytest.mark.fault
 def test_a_count_from_before_the_last_image_proves_nothing() -> None:
     judged = verdict(facts(count(412, asked_ago_s=0.9)), PATIENCE)

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.send import send_many
+from ledger.identifiers import AETitle
 from ledger.job import JobState
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
-from ledger.study import StudyRecord, StudyState
+from ledger.study import Completeness, StudyRecord, StudyState
 from tests.dicom_node.datasets import ct_slice, write
 from tests.dicom_node.node_process import node_process
+from tests.dicom_node.raw_peer import peer
+from tests.peers.dcmqrscp import dcmqrscp
 from tests.peers.dcmtk import dcmsend, storescu
 from tests.peers.loopback import until
 
@@ -80,3 +84,33 @@ def test_a_node_that_is_killed_while_closing_closes_once_after_the_next_start(
         assert study.instances == 4
         assert len(ledger.jobs_of(study.id)) == 1
         assert len(ledger.routing_notes(study.id)) == 1
+
+
+def test_what_the_archive_has_more_of_is_fetched_and_the_study_is_complete(tmp_path: Path) -> None:
+    files = write(tmp_path / "scan", *(ct_slice(n) for n in range(1, 6)))
+    with dcmqrscp(tmp_path / "archive") as archive:
+        there = peer(archive.port, count="find", retrieve="get")
+        assert {
+            answer.status for answer in send_many(files, there, calling=AETitle("SCANNER"), deadline_s=10)
+        } == {0}
+        with (
+            node_process(
+                tmp_path,
+                closing={**QUICK, "counted_at": "archive"},
+                fetch={"missing_after_s": 0.5, "every_s": 0.1},
+                rules=[RULE],
+                peers=[there.model_dump(mode="json")],
+            ) as node,
+            reading(tmp_path) as ledger,
+        ):
+            assert dcmsend(node.port, *files[:3]).returncode == 0
+            study = closed(ledger, generation=1)
+            (job,) = ledger.jobs_of(study.id)
+            told = [event for event in ledger.history(study_id=study.id) if event.thing == "fetch"]
+
+    assert study.closed_as is Completeness.COMPLETE
+    assert study.closed_because.startswith("complete: 5 of 5 per archive, 2 of them fetched, ")
+    assert study.instances == 5
+    assert [event.event for event in told] == ["asked", "fetched"]
+    assert told[0].because == "archive has 5, and 3 are here"
+    assert job.state is JobState.QUEUED
