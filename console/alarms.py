@@ -13,6 +13,10 @@ from ledger.job import JobRecord
 from ledger.overview import Counts
 
 REFUSALS_S = 86400.0  # Who was refused longer ago has stopped trying, or was mended.
+_HAPPENED = {
+    "connection_refused": "a connection was refused",
+    "association_aborted": "a sender was cut off",
+}
 QUEUE_S = 600.0  # Longer than any job of a built-in model on a slow machine.
 
 
@@ -154,15 +158,17 @@ def _refusals(refusals: Iterable[EventRecord], now: float) -> list[Alarm]:
     for event in refusals:
         # The reasons for single objects name those objects: one line for all of them.
         what = event.because if event.thing == "node" else event.detail.get("calling")
-        groups.setdefault((event.thing, what, event.detail.get("address")), []).append(event)
+        groups.setdefault((event.thing, event.event, what, event.detail.get("address")), []).append(event)
     found = []
-    for (thing, what, address), events in groups.items():
-        often = "once" if len(events) == 1 else f"{len(events)} times"
+    for (thing, happened, what, address), events in groups.items():
+        times = sum(int(str(event.detail.get("count", 1))) for event in events)
+        often = "once" if times == 1 else f"{times} times"
         since, latest = clock_time(events[0].at, now), events[-1].because
         if thing == "node":
-            said = latest if str(address) in latest else f"{latest} (from {address})"
-            words = f"a sender was refused {often} since {since}: {said}"
+            said = latest if address is None or str(address) in latest else f"{latest} (from {address})"
+            words = f"{_HAPPENED.get(str(happened), 'a sender was refused')} {often} since {since}: {said}"
         else:
-            words = f"objects of {what} at {address} were refused {often} since {since}: {latest}"
+            how = "put off" if happened == "postponed" else "refused"
+            words = f"objects of {what} at {address} were {how} {often} since {since}: {latest}"
         found.append(Alarm("sender refused", words, False))
     return found

@@ -80,6 +80,7 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # retrieve = "none"            # or "get" (C-GET), or "move" (C-MOVE: enter our three values over there):
                                # fetch what a study lacks, and earlier studies
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
+# associations_max = 8         # at once; what else one sender may do: [node], [quota] and [peer.quota]
 # count = "find"               # ask it by C-FIND ("qido": over the web) how many images a study has: as many
                                # as here, and the study is complete at once; more, and it is waited for
 # [peer.web]                   # the same archive, or another one, over DICOMweb: results go by STOW-RS

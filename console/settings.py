@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from console.complaints import SettingsRefused, sentences
 from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
+from dicom_node.limits import DataSetSettings, Quota
 from dicom_node.peers import PeerSettings
 from dicom_node.routing import Rule
 from dicom_node.settings import (
@@ -69,6 +70,8 @@ class Site(BaseModel):
     closing: ClosingSettings = ClosingSettings()
     retention: RetentionSettings = RetentionSettings()
     fetch: FetchSettings = FetchSettings()
+    quota: Quota = Quota()
+    data_set: DataSetSettings = DataSetSettings()
     queue: QueueSettings | None = None  # None: `wetread serve` starts a Redis of its own.
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -116,6 +119,8 @@ class Site(BaseModel):
             closing=self.closing,
             retention=self.retention,
             fetch=self.fetch,
+            quota=self.quota,
+            data_set=self.data_set,
             peers=self.peers,
             rules=self.rules,
         )
@@ -123,7 +128,11 @@ class Site(BaseModel):
     def web_site(self) -> WebSite:
         """What `python -m dicom_node.dicomweb` is told."""
         return WebSite(
-            ledger=self.ledger, spool=self.spool, dicomweb=self.dicomweb, ae_title=self.node.ae_title
+            ledger=self.ledger,
+            spool=self.spool,
+            dicomweb=self.dicomweb,
+            data_set=self.data_set,
+            ae_title=self.node.ae_title,
         )
 
     def worker_site(self) -> WorkerSite:

@@ -9,9 +9,10 @@ was acknowledged is touched by it.
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
@@ -22,6 +23,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.provider import WAKE_S, BoundedUpperLayer, OpenStream
 from dicom_node.settings import NodeSettings
+from dicom_node.turnstile import Remote
 
 _COMMAND_BYTES_MAXIMUM = 64 << 10
 # A data set of any message but C-STORE is held in memory: a commitment request for 100 000 instances.
@@ -42,7 +44,7 @@ class BoundedMessages(DIMSEServiceProvider):
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         if self.msg_queue.qsize() > _OUTSTANDING_MAXIMUM:
-            self.dul.event_queue.put("Evt19")  # treated as an invalid PDU: A-ABORT (PS3.8 §9.2)
+            self._abort("requests are sent without waiting for the answers to those before")
             return
         super().receive_primitive(primitive)
         message = self.message
@@ -51,7 +53,11 @@ class BoundedMessages(DIMSEServiceProvider):
             or (message.data_set is not None and message.data_set.tell() > _IDENTIFIER_BYTES_MAXIMUM)
         ):
             self.message = None
-            self.dul.event_queue.put("Evt19")
+            self._abort("a message is larger than any may be")
+
+    def _abort(self, because: str) -> None:
+        cast(BoundedAssociation, self.assoc).cut_off(because)
+        self.dul.event_queue.put("Evt19")  # treated as an invalid PDU: A-ABORT (PS3.8 §9.2)
 
 
 class _Outgoing(NamedTuple):
@@ -71,7 +77,11 @@ class BoundedAssociation(Association):
         open_stream: OpenStream,
     ) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
-        self._over = over
+        self._limits, self._over = limits, over
+        self._began = time.monotonic()
+        self.cut_off_because = ""  #: why we ended it; empty where we did not
+        self.idled = False  #: It ended because nothing was said for too long.
+        self.came_from: Remote = ("", 0)  #: who is at the other end
         self.over = threading.Event()
         self._reports: dict[int, Future[int]] = {}
         self.dul = BoundedUpperLayer(self, open_stream)
@@ -86,10 +96,16 @@ class BoundedAssociation(Association):
         try:
             super().run()
         finally:
+            if self.requestor.primitive is None and time.monotonic() - self._began >= self._limits.artim_s:
+                self.cut_off(f"asked for no association within {self._limits.artim_s:g} s")
             self.over.set()
             for answer in list(self._reports.values()):
                 answer.cancel()
             self._over(self)
+
+    def cut_off(self, because: str) -> None:
+        """We end the association, and this is why. The first reason is the one that counts."""
+        self.cut_off_because = self.cut_off_because or because
 
     def report(self, context_id: int, report: N_EVENT_REPORT) -> "Future[int]":
         """Send an N-EVENT-REPORT of our own accord; the status that it is answered with, cancelled where the

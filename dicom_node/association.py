@@ -1,20 +1,23 @@
 """Who may talk to us: decided once per association, before anything is negotiated."""
 
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from pynetdicom.association import Association
 
+from dicom_node.acceptor import BoundedAssociation
 from dicom_node.contexts import commitment_context
-from dicom_node.peers import PeerSettings
+from dicom_node.peers import PeerSettings, calling_as
+from dicom_node.quotas import Quotas
+from dicom_node.refusals import Kind, Refusals
 from dicom_node.senders import Senders
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Room, Spool
 from dicom_node.status import Rejection
-from ledger.errors import SiteError
+from dicom_node.turnstile import kept_for_known
 from ledger.identifiers import AETitle
-from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -42,9 +45,10 @@ def refusal(
     settings: NodeSettings,
     peers: Iterable[PeerSettings],
     open_associations: int,
+    open_of_caller: int = 0,
     room: Room,
 ) -> Refusal | None:
-    """Why `request` is not let in; None where it is."""
+    """Why `request` is not let in; None where it is. Open are so many in all, and of the caller."""
     try:
         calling = str(AETitle.parse(request.calling))
     except ValueError:
@@ -57,13 +61,42 @@ def refusal(
         )
     if settings.callers == "known" and (because := _unknown(calling, request.address, peers)):
         return Refusal(Rejection.CALLING_AE_TITLE_UNKNOWN, because)
-    if open_associations >= settings.maximum_associations:
-        return Refusal(
-            Rejection.TOO_MANY_ASSOCIATIONS, f"{open_associations} associations are open, which is the limit"
-        )
+    if because := _no_place(
+        replace(request, calling=calling),
+        settings,
+        tuple(peers),
+        open_associations=open_associations,
+        open_of_caller=open_of_caller,
+    ):
+        return Refusal(Rejection.TOO_MANY_ASSOCIATIONS, because)
     if room is Room.HARD:
-        return Refusal(Rejection.CONGESTION, "the spool is full up to its mark: free some room on its disk")
+        return Refusal(
+            Rejection.CONGESTION, "the disk is full up to its mark, or the ledger's is: free some room"
+        )
     return None
+
+
+def _no_place(
+    request: Request,
+    settings: NodeSettings,
+    peers: tuple[PeerSettings, ...],
+    *,
+    open_associations: int,
+    open_of_caller: int,
+) -> str:
+    """Why there is no place for one more association; empty where there is."""
+    theirs = calling_as(peers, request.calling, request.address)
+    if open_of_caller >= ((theirs and theirs.associations_max) or settings.associations_per_ae):
+        who = f"{request.calling} at {request.address}"
+        return f"{who} has {open_of_caller} associations open, which is its limit"
+    known = theirs is not None and theirs.is_at(request.address)
+    keeps = any(peer.has_addresses for peer in peers)
+    places = kept_for_known(settings.maximum_associations, settings, known=known or not keeps)
+    if open_associations < places:
+        return ""
+    if places < settings.maximum_associations:
+        return f"{open_associations} associations are open, and the other places are kept for known [[peer]]s"
+    return f"{open_associations} associations are open, which is the limit"
 
 
 def _unknown(calling: str, address: str, peers: Iterable[PeerSettings]) -> str:
@@ -86,34 +119,42 @@ class Doorkeeper:
         self,
         settings: NodeSettings,
         peers: tuple[PeerSettings, ...],
+        *,
         senders: Senders,
         spool: Spool,
-        ledger: Ledger,
+        quotas: Quotas,
+        refusals: Refusals,
     ) -> None:
         self._settings, self._peers, self._senders = settings, peers, senders
-        self._spool, self._ledger = spool, ledger
+        self._spool, self._quotas, self._refusals = spool, quotas, refusals
+        self._counting = threading.Lock()  # Two that ask at once must not both get the last place.
 
     def requested(self, association: Association) -> None:
         """Reject the association that is asking, or count it in."""
-        try:
-            refused = self._judge(association)
-        except Exception as error:  # pynetdicom would log it and accept: whatever goes wrong here refuses.
-            refused = Refusal(Rejection.CONGESTION, f"unforeseen while judging: {type(error).__name__}")
+        with self._counting:
+            try:
+                refused = self._judge(association)
+            except (
+                Exception
+            ) as error:  # pynetdicom would log it and accept: whatever goes wrong here refuses.
+                refused = Refusal(Rejection.CONGESTION, f"unforeseen while judging: {type(error).__name__}")
+            if refused is None:
+                self._senders.opened(association, _calling(association))
         if refused is None:
             if self._only_reports(association):
                 association.acceptor.supported_contexts = [commitment_context()]
-            self._senders.opened(association)
             return
         association.acse.send_reject(*refused.rejection.parts)
         association.is_rejected = True
         association.kill()
         if self._is_us(association):
             return
-        log.warning(
-            "association.rejected", because=refused.because, code=".".join(map(str, refused.rejection.parts))
+        self._refusals.note(
+            Kind.ASSOCIATION,
+            refused.because,
+            reason=".".join(map(str, refused.rejection.parts)),
+            address=str(association.requestor.address),
         )
-        if refused.rejection in (Rejection.CALLING_AE_TITLE_UNKNOWN, Rejection.CALLED_AE_TITLE_UNKNOWN):
-            self._remember(refused, association)
 
     def over(self, association: Association) -> None:
         """The association ended, however it ended."""
@@ -122,11 +163,17 @@ class Doorkeeper:
         asked = association.requestor.primitive is not None and not self._is_us(association)
         if asked and not association.is_rejected:
             log.info(f"association.{how}", calling=association.requestor.ae_title)
+        if isinstance(association, BoundedAssociation) and association.cut_off_because:
+            self._refusals.note(
+                Kind.IDLE if association.idled else Kind.ABORTED,
+                association.cut_off_because,
+                address=association.came_from[0],
+                calling=_calling(association),
+            )
 
     def _is_us(self, association: Association) -> bool:
         """Whether it is only our own site asking whether we live: every few seconds, and no news."""
-        asked = association.requestor.primitive
-        calling = str(asked.calling_ae_title or "").strip(" \0") if asked is not None else ""
+        calling = _calling(association)
         here = ("127.0.0.1", "::1", self._settings.host)
         return calling == self._settings.ae_title and association.requestor.address in here
 
@@ -134,17 +181,18 @@ class Doorkeeper:
         asked = association.requestor.primitive
         if asked is None:
             return Refusal(Rejection.CALLING_AE_TITLE_UNKNOWN, "the request says nothing of its sender")
-        return refusal(
-            Request(
-                calling=str(asked.calling_ae_title or ""),
-                called=str(asked.called_ae_title or ""),
-                address=str(association.requestor.address),
-            ),
+        calling, address = _calling(association), str(association.requestor.address)
+        refused = refusal(
+            Request(calling=calling, called=str(asked.called_ae_title or ""), address=address),
             settings=self._settings,
             peers=self._peers,
             open_associations=self._senders.associations(),
+            open_of_caller=self._senders.associations(calling),
             room=self._spool.room(),
         )
+        if refused is None and (because := self._quotas.check_association(AETitle.parse(calling), address)):
+            return Refusal(Rejection.CONGESTION, because)
+        return refused
 
     def _only_reports(self, association: Association) -> bool:
         """Whether the caller is let in for nothing but its reports of storage commitment."""
@@ -154,13 +202,8 @@ class Doorkeeper:
         known = [peer for peer in self._peers if peer.ae_title == calling]
         return self._settings.callers == "known" and not any(peer.receive for peer in known)
 
-    def _remember(self, refused: Refusal, association: Association) -> None:
-        try:
-            self._ledger.record_event(
-                "node",
-                "association_rejected",
-                because=refused.because,
-                detail={"address": str(association.requestor.address), "code": int(refused.rejection)},
-            )
-        except SiteError as error:
-            log.warning("event.not_recorded", because=str(error))
+
+def _calling(association: Association) -> str:
+    """The calling AE title, as text from the wire; empty where there was no request."""
+    asked = association.requestor.primitive
+    return str(asked.calling_ae_title or "").strip(" \0") if asked is not None else ""

@@ -5,11 +5,14 @@ pynetdicom 3.0.4 reads a PDU with a blocking `recv` and believes any length that
 
 import select
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.settings import NodeSettings
+
+if TYPE_CHECKING:
+    from dicom_node.acceptor import BoundedAssociation
 
 # An A-ASSOCIATE-RQ with 128 contexts of 14 transfer syntaxes has 60 KiB.
 _ASSOCIATE_BYTES_MAXIMUM = 256 << 10
@@ -27,6 +30,7 @@ class BoundedSocket(AssociationSocket):
         super().__init__(*arguments, **named)
         self.left = bytearray()  #: read by `Stream`, and not for it
         self._drained = 0
+        self._opened = time.monotonic()
 
     @property
     def ready(self) -> bool:
@@ -59,10 +63,11 @@ class BoundedSocket(AssociationSocket):
         if self.assoc.is_established:
             limit = self.limits.max_pdu_bytes + _PDU_ALLOWANCE
         if nr_bytes > limit:
-            self._shutdown_socket()
-            raise OSError(f"a PDU says that it has {nr_bytes} bytes; at most {limit} are taken")
+            raise self._cut_off(
+                OSError(f"a PDU says that it has {nr_bytes} bytes; at most {limit} are taken")
+            )
         received = bytearray(nr_bytes)
-        count, ends = min(nr_bytes, len(self.left)), time.monotonic() + self.limits.pdu_s
+        count, ends, within_s = min(nr_bytes, len(self.left)), *self._deadline()
         received[:count] = self.left[:count]
         del self.left[:count]
         try:
@@ -73,11 +78,28 @@ class BoundedSocket(AssociationSocket):
                     if not part:
                         break
                     count += part
+        except TimeoutError:
+            silent = f"silent for {self.limits.pdu_silence_s:g} s in the middle of a PDU"
+            slow = f"a PDU was not there within {within_s:g} s"
+            raise self._cut_off(OSError(slow if time.monotonic() >= ends else silent)) from None
         except OSError:
             self._shutdown_socket()
             raise
         del received[count:]
         return received
+
+    def _deadline(self) -> tuple[float, float]:
+        """When what is being read has to be there (monotonic), and how many seconds that is in all."""
+        by, within_s = time.monotonic() + self.limits.pdu_s, self.limits.pdu_s
+        if self.assoc.requestor.primitive is None:  # ARTIM runs since the connection came (PS3.8 §9.1.5).
+            by = min(by, self._opened + self.limits.artim_s)
+            within_s = min(within_s, self.limits.artim_s)
+        return by, within_s
+
+    def _cut_off(self, error: OSError) -> OSError:
+        cast("BoundedAssociation", self.assoc).cut_off(str(error))
+        self._shutdown_socket()
+        return error
 
     def send(self, bytestream: bytes) -> None:
         """Send all, or count the connection as lost once the peer reads nothing for a while."""

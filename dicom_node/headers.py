@@ -1,10 +1,10 @@
 """The attributes that we file an instance under, read from bytes that may be wrong or hostile.
 
 This is not a DICOM parser. It walks the top level of a data set once, without copying it, skips everything
-that it does not keep, and stops at the pixel data. It makes no objects per element, follows no sequence into
-its items except to find its end, and believes no length that the bytes at hand do not cover. So its work is
-bounded by what has been received, whatever that says of itself; a full parser can be made to work for minutes
-by four megabytes of empty items.
+that it does not keep, and stops at the pixel data. It makes no objects per element, and believes no length
+that the bytes at hand do not cover. It follows sequences into their items to find their end, and to count:
+a full parser can be made to work for minutes by four megabytes of empty items, so a data set of such a shape
+is told apart here, where counting costs little, and no parser is let near it.
 """
 
 import struct
@@ -16,15 +16,27 @@ from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import dictionary_keyword, dictionary_VR
 
 from dicom_node.contexts import transfer_syntax
+from dicom_node.limits import DataSetSettings
 from ledger.errors import StudyError
 from ledger.identifiers import Uid
 
+_ANY_SITE = DataSetSettings()
+#: What is held was judged when it came, by the limits that were in force then.
+HELD = DataSetSettings(
+    depth_max=1000,
+    items_max=1 << 40,
+    elements_max=1 << 40,
+    text_bytes_max=1 << 40,
+    values_max=1 << 40,
+)
+
 Headers = Mapping[str, str]  #: keyword → text; several values are joined by a backslash, as on the wire
 
-# Far above anything that a scanner writes, far below anything that hurts.
-_ELEMENTS_MAXIMUM = 200_000  # at all levels together
-_ITEMS_MAXIMUM = 100_000
-_DEPTH_MAXIMUM = 32  # of nested sequences of undefined length
+# An enhanced CT has about 17 and 60 in its functional groups.
+_ITEMS_PER_FRAME, _ELEMENTS_PER_FRAME = 40, 200
+_FRAME_BYTES_MINIMUM = 4096  # A frame without so many bytes of data set is not one that counts.
+_LEVEL_BYTES_MINIMUM = 16  # A sequence within an item costs so much: its own header and that of its item.
+_LONG_VALUE = 65_535  # bytes; only longer ones can have more values than they may
 _VALUE_KEPT_MAXIMUM = 1024  # bytes; longer values are no names of anything
 _KEPT_MAXIMUM = 1000  # values
 
@@ -33,6 +45,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _FIRST_PIXELS = 0x7FE00000  # (7FE0,xxxx): nothing that we need comes behind it
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _SPECIFIC_CHARACTER_SET = 0x00080005
+_NUMBER_OF_FRAMES = 0x00280008
 
 _TAG = struct.Struct("<HH")
 _IMPLICIT = struct.Struct("<HHI")
@@ -51,10 +64,15 @@ _NUMBERS = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "
 _TEXTS = frozenset({b"AE", b"AS", b"CS", b"DA", b"DS", b"DT", b"IS", b"TM", b"UI", b"UR"})
 # Only these follow Specific Character Set (PS3.5 §6.1.2.2).
 _LOCAL_TEXTS = frozenset({b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"})
+_ONE_VALUE = frozenset({b"LT", b"ST", b"UR", b"UT"})  # A backslash is a character of theirs (PS3.5 §6.2).
 
 
 class HeaderUnreadable(StudyError):
     """The data set cannot be read as DICOM. The message says where and why, and quotes no value."""
+
+
+class UnsafeDataSet(HeaderUnreadable):
+    """The data set is of a shape that no scanner writes and parsers suffer from: see `[data_set]`."""
 
 
 class MoreNeeded(Exception):
@@ -68,20 +86,35 @@ class _Element(NamedTuple):
     length: int  #: may be _UNDEFINED
 
 
-def read_headers(data: bytes | bytearray | memoryview, syntax: Uid, *, whole: int | None = None) -> Headers:
+class _Level(NamedTuple):
+    """A sequence, or an item of one, that the walker is in."""
+
+    among_items: bool  #: or among the elements of an item
+    implicit_vr: bool  #: in there
+    end: int  #: where it ends at the latest
+    defined: bool  #: It ends there, and without a delimiter.
+    fragments: bool  #: Its items hold encapsulated pixel data (PS3.5 §A.4), not elements.
+
+
+def read_headers(
+    data: bytes | bytearray | memoryview,
+    syntax: Uid,
+    *,
+    whole: int | None = None,
+    shape: DataSetSettings = _ANY_SITE,
+) -> Headers:
     """The top-level attributes of the data set `data` that have a keyword and at most 1 KiB of value.
 
     Where `data` is only the beginning of a data set, `whole` is the length of all of it. Raises
-    `HeaderUnreadable`, and nothing else, for whatever cannot be read, and `MoreNeeded` where the pixel data
-    do not begin within that beginning; `data` is never copied.
+    `HeaderUnreadable`, and nothing else, for whatever cannot be read, its `UnsafeDataSet` for what is beyond
+    `shape`, and `MoreNeeded` where the pixel data do not begin within that beginning; `data` is never copied.
     """
     known = transfer_syntax(str(syntax))
     if known is None:
         raise HeaderUnreadable(f"transfer syntax {syntax} is not one that this node reads")
     with memoryview(data) as view, view.cast("B") as octets:
-        return _kept(
-            _Walker(octets, implicit_vr=known.implicit_vr, whole=len(octets) if whole is None else whole)
-        )
+        size = len(octets) if whole is None else whole
+        return _kept(_Walker(octets, implicit_vr=known.implicit_vr, whole=size, shape=shape))
 
 
 def _kept(walker: "_Walker") -> Headers:
@@ -89,6 +122,8 @@ def _kept(walker: "_Walker") -> Headers:
     charset = b""
     for element in walker.top_level():
         if element.length == _UNDEFINED or not 0 < element.length <= _VALUE_KEPT_MAXIMUM:
+            if _LONG_VALUE < element.length != _UNDEFINED:
+                walker.check_text(element)
             continue
         if element.start + element.length > len(walker.data):
             raise MoreNeeded("the beginning of the data set ends before its pixel data")
@@ -121,7 +156,7 @@ def find_pixels(data: bytes | memoryview, syntax: Uid) -> PixelPlace | None:
     if known is None:
         raise HeaderUnreadable(f"transfer syntax {syntax} is not one that this node reads")
     view = memoryview(data).cast("B")
-    walker = _Walker(view, implicit_vr=known.implicit_vr, whole=len(view))
+    walker = _Walker(view, implicit_vr=known.implicit_vr, whole=len(view), shape=HELD)
     for element in walker.top_level(pixels=True):
         if element.tag in _PIXELS:
             return PixelPlace(element.tag, element.start, _defined(element.length))
@@ -135,12 +170,13 @@ def _defined(length: int) -> int | None:
 class _Walker:
     """Goes from element to element and never beyond the end."""
 
-    def __init__(self, data: memoryview, *, implicit_vr: bool, whole: int) -> None:
+    def __init__(self, data: memoryview, *, implicit_vr: bool, whole: int, shape: DataSetSettings) -> None:
         self.data = data
         self._whole = whole  # bytes of the data set, of which `data` may be the beginning
         self._implicit_vr = implicit_vr
-        self._elements = 0
-        self._items = 0
+        self._shape = shape
+        self._elements, self._elements_max = 0, shape.elements_max
+        self._items, self._items_max = 0, shape.items_max
 
     def top_level(self, *, pixels: bool = False) -> Iterator[_Element]:
         """The elements before the pixel data, in the order of the bytes; with `pixels`, that one too."""
@@ -152,16 +188,62 @@ class _Walker:
             yield element
             if element.tag in _PIXELS:
                 return
+            if element.tag == _NUMBER_OF_FRAMES:
+                self._allow_for_frames(element)
             if element.length == _UNDEFINED:
                 position = self._end_of_sequence(element)
             else:
                 position = element.start + element.length
+                if self._is_worth_counting(element):
+                    self._end_of_sequence(element)
+
+    def check_text(self, element: _Element) -> None:
+        """Raise `UnsafeDataSet` where a long value is text, and longer or of more values than it may be."""
+        vr = element.vr
+        if vr in (b"", b"UN"):
+            vr = _names(element.tag)[1]
+        if vr not in _TEXTS and vr not in _LOCAL_TEXTS:
+            return
+        if element.length > self._shape.text_bytes_max:
+            raise UnsafeDataSet(
+                f"element {_name(element.tag)} has {element.length} bytes of text, and "
+                f"{self._shape.text_bytes_max} are let in ([data_set] text_bytes_max)"
+            )
+        if vr in _ONE_VALUE:
+            return
+        if element.start + element.length > len(self.data):
+            raise MoreNeeded("a long value ends behind the beginning of the data set")
+        value = bytes(self.data[element.start : element.start + element.length])
+        if (values := value.count(b"\\") + 1) > self._shape.values_max:
+            raise UnsafeDataSet(
+                f"element {_name(element.tag)} has {values} values, and {self._shape.values_max} are let in "
+                "([data_set] values_max)"
+            )
+
+    def _allow_for_frames(self, element: _Element) -> None:
+        """Functional groups come once for each frame (PS3.3 §C.7.6.16): with the frames grow the limits."""
+        text = bytes(self.data[element.start : element.start + min(element.length, 12)])
+        try:
+            said = int(text.strip(b" \0"))
+        except ValueError:
+            return
+        frames = max(0, min(said, self._whole // _FRAME_BYTES_MINIMUM))
+        self._items_max = self._shape.items_max + _ITEMS_PER_FRAME * frames
+        self._elements_max = self._shape.elements_max + _ELEMENTS_PER_FRAME * frames
+
+    def _is_worth_counting(self, element: _Element) -> bool:
+        """Whether this is a sequence of defined length that could be nested too deep or have many items."""
+        if element.length <= _LEVEL_BYTES_MINIMUM * self._shape.depth_max:
+            return False
+        return element.vr == b"SQ" or (not element.vr and _names(element.tag)[1] == b"SQ")
 
     def _element(self, position: int, end: int, *, implicit_vr: bool) -> _Element:
         """The element whose tag is at `position`; its value, if its length is defined, ends before `end`."""
         self._elements += 1
-        if self._elements > _ELEMENTS_MAXIMUM:
-            raise HeaderUnreadable(f"more than {_ELEMENTS_MAXIMUM} elements")
+        if self._elements > self._elements_max:
+            raise UnsafeDataSet(
+                f"there are more than {self._elements_max} elements ([data_set] elements_max)"
+            )
         if position + 8 > end:
             raise HeaderUnreadable(f"the data set ends inside the element at byte {position}")
         if position + 12 > len(self.data) < end:
@@ -186,39 +268,78 @@ class _Walker:
         return _Element(tag, vr, start, length)
 
     def _end_of_sequence(self, sequence: _Element) -> int:
-        """Where the bytes after a sequence of undefined length begin. The stack is our own: no recursion."""
-        if sequence.vr not in (b"", b"SQ", b"UN", b"OB", b"OW"):
+        """Where the bytes after a sequence begin. The stack is our own: no recursion."""
+        if sequence.length == _UNDEFINED and sequence.vr not in (b"", b"SQ", b"UN", b"OB", b"OW"):
             raise HeaderUnreadable(f"element {_name(sequence.tag)} may not have undefined length")
-        end = self._whole
-        # Per level: are we among items (True) or among the elements of an item, and is the VR implicit there?
-        # A UN of undefined length holds implicit VR, whatever is around it (PS3.5 §6.2.2 note 2).
-        levels = [(True, self._implicit_vr or sequence.vr == b"UN")]
+        levels = [self._level(sequence, self._whole, implicit_vr=self._implicit_vr, among_items=True)]
         position = sequence.start
         while levels:
-            among_items, implicit_vr = levels[-1]
-            element = self._element(position, end, implicit_vr=implicit_vr)
-            position = element.start
-            if among_items and element.tag == _ITEM:
-                self._items += 1
-                if self._items > _ITEMS_MAXIMUM:
-                    raise HeaderUnreadable(f"more than {_ITEMS_MAXIMUM} sequence items")
-                if element.length == _UNDEFINED:
-                    levels.append((False, implicit_vr))
-                else:
-                    position += element.length
-            elif element.tag == (_SEQUENCE_END if among_items else _ITEM_END):
+            level = levels[-1]
+            if level.defined and position >= level.end:
                 levels.pop()
-            elif among_items or element.tag >> 16 == 0xFFFE:
-                raise HeaderUnreadable(
-                    f"sequence {_name(sequence.tag)} is broken at byte {position}: {_name(element.tag)}"
-                )
-            elif element.length == _UNDEFINED:
-                levels.append((True, implicit_vr or element.vr == b"UN"))
-            else:
-                position += element.length
-            if len(levels) > 2 * _DEPTH_MAXIMUM:
-                raise HeaderUnreadable(f"sequences are nested more than {_DEPTH_MAXIMUM} deep")
+                continue
+            try:
+                position = self._step(position, levels)
+            except UnsafeDataSet:
+                raise
+            except HeaderUnreadable:
+                # What is broken within a known length is nobody's business here: it can be stepped over.
+                outermost = next((index for index, each in enumerate(levels) if each.defined), None)
+                if outermost is None:
+                    raise
+                position = levels[outermost].end
+                del levels[outermost:]
         return position
+
+    def _step(self, position: int, levels: list[_Level]) -> int:
+        """Where the element or item that comes after the one at `position` is; enters and leaves levels."""
+        level = levels[-1]
+        element = self._element(position, level.end, implicit_vr=level.implicit_vr)
+        among_items = level.among_items
+        if among_items and element.tag == _ITEM:
+            self._items += 1
+            if self._items > self._items_max:
+                raise UnsafeDataSet(
+                    f"there are more than {self._items_max} sequence items ([data_set] items_max)"
+                )
+            if level.fragments and element.length != _UNDEFINED:
+                return element.start + element.length
+            enters = element.length > 0
+        elif not level.defined and element.tag == (_SEQUENCE_END if among_items else _ITEM_END):
+            levels.pop()
+            return element.start
+        elif among_items or element.tag >> 16 == 0xFFFE:
+            raise HeaderUnreadable(f"a sequence is broken at byte {position}: {_name(element.tag)}")
+        else:
+            enters = element.length == _UNDEFINED or self._is_sequence(element)
+        if not enters:
+            if element.length > _LONG_VALUE:
+                self.check_text(element)
+            return element.start + element.length
+        levels.append(
+            self._level(element, level.end, implicit_vr=level.implicit_vr, among_items=not among_items)
+        )
+        if len(levels) > 2 * self._shape.depth_max:
+            raise UnsafeDataSet(
+                f"sequences are nested more than {self._shape.depth_max} deep ([data_set] depth_max)"
+            )
+        return element.start
+
+    def _level(self, element: _Element, end: int, *, implicit_vr: bool, among_items: bool) -> _Level:
+        defined = element.length != _UNDEFINED
+        return _Level(
+            among_items,
+            # A UN of undefined length holds implicit VR, whatever is around it (PS3.5 §6.2.2 note 2).
+            implicit_vr or element.vr == b"UN",
+            element.start + element.length if defined else end,
+            defined,
+            element.vr in (b"OB", b"OW"),
+        )
+
+    def _is_sequence(self, element: _Element) -> bool:
+        return element.length > 0 and (
+            element.vr == b"SQ" or (not element.vr and _names(element.tag)[1] == b"SQ")
+        )
 
 
 def _name(tag: int) -> str:

@@ -7,18 +7,25 @@ from typing import Self
 
 import structlog
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 
+from dicom_node.acceptor import BoundedAssociation
 from dicom_node.association import Doorkeeper
+from dicom_node.ballast import Ballast
 from dicom_node.contexts import supported_contexts
 from dicom_node.group import GroupCommit
 from dicom_node.hand_in import BackDoor
+from dicom_node.long_headers import LongHeaders
 from dicom_node.promises import Promises
+from dicom_node.quotas import Quotas
 from dicom_node.receive import Receiver
+from dicom_node.refusals import Kind, Refusals
 from dicom_node.senders import Senders
 from dicom_node.server import BoundedHandler, BoundedServer
 from dicom_node.settings import NodeSite
 from dicom_node.spool import Spool
 from dicom_node.stream import opener
+from dicom_node.turnstile import Turnstile
 from ledger.errors import SiteError
 from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ledger.store.ledger import Ledger
@@ -41,9 +48,42 @@ class Node:
         self._site = site
         self.senders = Senders()
         self.group = GroupCommit(spool, ledger)
-        self.receiver = Receiver(spool=spool, ledger=ledger, group=self.group, settings=site.node)
+        self.refusals = Refusals(ledger)
+        quotas = Quotas(site.quota, site.peers, ledger)
+        self._long_headers = LongHeaders(site.data_set)
+        self.ballast = Ballast(site.ledger.file, site.spool.ballast_bytes, told=self.refusals.tell)
+        spool.ballast = self.ballast
+        self.receiver = Receiver(
+            spool=spool,
+            ledger=ledger,
+            group=self.group,
+            settings=site.node,
+            quotas=quotas,
+            refusals=self.refusals,
+            long_headers=self._long_headers,
+        )
         self._back_door = BackDoor(self.receiver, self.senders, spool.path)
-        door = Doorkeeper(site.node, site.peers, self.senders, spool, ledger)
+        door = Doorkeeper(
+            site.node,
+            site.peers,
+            senders=self.senders,
+            spool=spool,
+            quotas=quotas,
+            refusals=self.refusals,
+        )
+        self.turnstile = Turnstile(
+            site.node,
+            site.peers,
+            told=lambda reason, because, address: self.refusals.note(
+                Kind.CONNECTION, because, reason=reason, address=address
+            ),
+        )
+
+        def requested(association: Association) -> None:
+            door.requested(association)
+            if not association.is_rejected and isinstance(association, BoundedAssociation):
+                self.turnstile.associated(association.came_from)
+
         self.promises = Promises(ledger, spool, site.peers, site.node)
         ae = AE(site.node.ae_title)
         ae.implementation_class_uid = str(IMPLEMENTATION_CLASS_UID)
@@ -57,7 +97,7 @@ class Node:
             server = ae.make_server(
                 (site.node.host, site.node.port),
                 evt_handlers=[
-                    (evt.EVT_REQUESTED, lambda event: door.requested(event.assoc)),
+                    (evt.EVT_REQUESTED, lambda event: requested(event.assoc)),
                     (evt.EVT_N_ACTION, self.promises.on_action),
                     (evt.EVT_N_EVENT_REPORT, self.promises.on_report),
                 ],
@@ -71,7 +111,8 @@ class Node:
         assert isinstance(server, BoundedServer)
         server.limits = site.node
         server.on_over = door.over
-        server.open_stream = opener(self.receiver, self.senders, site.node)
+        server.turnstile = self.turnstile
+        server.open_stream = opener(self.receiver, self.senders, site.node, site.peers)
         ae._servers.append(server)
         self._ae, self._server = ae, server
         self._thread = threading.Thread(
@@ -85,6 +126,8 @@ class Node:
 
     def start(self) -> None:
         """Begin to serve."""
+        self.refusals.start()
+        self.ballast.start()
         self.group.start()
         self.promises.start()
         self._thread.start()
@@ -107,6 +150,9 @@ class Node:
             thread.join(max(0.0, ends - 1.0 - time.monotonic()))
         self.promises.stop(within_s=0.5)
         self.group.stop(within_s=max(0.5, ends - time.monotonic()))
+        self.ballast.stop()
+        self._long_headers.close()
+        self.refusals.stop(within_s=max(0.5, ends - time.monotonic()))
         log.info("node.stopped", aborted=len(associations))
 
     def __enter__(self) -> Self:

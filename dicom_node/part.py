@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import hashlib
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -87,10 +86,10 @@ class Part:
         digest = self.digest
         return Staged(digest, self.size, f"{INSTANCES}/{digest.value[:2]}/{digest}.dcm")
 
-    def contents(self) -> mmap.mmap:
-        """All that was written, header included, without reading it into memory."""
-        with self._explained():
-            return mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ)
+    @property
+    def descriptor(self) -> int:
+        """The open file with all that was written, header included; to be read from, and not to be moved."""
+        return self._descriptor
 
     def stage(self) -> Staged:
         """Place it among the instances. The folder is not synced yet."""

@@ -7,10 +7,12 @@ DICOMweb: `web`.
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
+from dicom_node.limits import INSTANCE_BYTES_HARD, PeerQuota
 from dicom_node.web_peer import WebPeerSettings
 from ledger.identifiers import AETitle, Uid
 
@@ -87,6 +89,11 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
+    # How many associations it may have open at once; None: [node] associations_per_ae.
+    associations_max: int | None = Field(default=None, ge=1)
+    # The largest instance that it may send; None: [node] instance_bytes_max.
+    instance_bytes_max: int | None = Field(default=None, ge=1 << 20, le=INSTANCE_BYTES_HARD)
+    quota: PeerQuota = PeerQuota()  # What [quota] says otherwise for it.
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
@@ -129,13 +136,16 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
 
     def calls_from(self, address: str) -> bool:
         """Whether `address` is one that this peer may call from."""
-        if not self.addresses:
-            return True
-        caller = ipaddress.ip_address(address)
-        # A dual-stack socket reports an IPv4 caller as ::ffff:a.b.c.d.
-        if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped:
-            caller = caller.ipv4_mapped
-        return any(caller in ipaddress.ip_network(network) for network in self.addresses)
+        return not self.addresses or _within(address, self.addresses)
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether the site says by number where it is."""
+        return bool(self.addresses) or _is_number(self.host)
+
+    def is_at(self, address: str) -> bool:
+        """Whether `address` is one that the site has written down for this peer."""
+        return _within(address, self.addresses or ((self.host,) if _is_number(self.host) else ()))
 
 
 def calling_as(peers: Iterable[PeerSettings], ae_title: str, address: str) -> PeerSettings | None:
@@ -149,3 +159,24 @@ def calling_as(peers: Iterable[PeerSettings], ae_title: str, address: str) -> Pe
 def named(peers: Iterable[PeerSettings], name: str) -> PeerSettings | None:
     """The peer called `name`, if the site knows one."""
     return next((peer for peer in peers if peer.name == name), None)
+
+
+@lru_cache(maxsize=1024)
+def _networks(texts: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def _within(address: str, networks: tuple[str, ...]) -> bool:
+    caller = ipaddress.ip_address(address)
+    # A dual-stack socket reports an IPv4 caller as ::ffff:a.b.c.d.
+    if isinstance(caller, ipaddress.IPv6Address) and caller.ipv4_mapped:
+        caller = caller.ipv4_mapped
+    return any(caller in network for network in _networks(networks))
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -10,9 +10,8 @@ import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
@@ -20,11 +19,14 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.connection import BoundedSocket
 from dicom_node.fragments import Piece
+from dicom_node.request_limits import check_associate_request
 from dicom_node.stream import Stream, Taken
-from dicom_node.upper_layer import PeerConfused
+from dicom_node.upper_layer import PDUType, PeerConfused
+
+if TYPE_CHECKING:
+    from dicom_node.acceptor import BoundedAssociation
 
 WAKE_S = 0.25  #: How late a timer may be noticed.
-log = structlog.get_logger()
 
 #: Makes the stream of an established association; its second argument gives pieces to pynetdicom.
 OpenStream = Callable[[Association, Callable[[Piece], bool]], Stream]
@@ -88,7 +90,33 @@ class BoundedUpperLayer(DULServiceProvider):
     def idle_timer_expired(self) -> bool:
         # While the peer waits for an answer of ours, it is not the one that is idle.
         answering = self._stream is not None and self._stream.answering
-        return not answering and super().idle_timer_expired()
+        idle = not answering and super().idle_timer_expired()
+        if idle:
+            cast("BoundedAssociation", self.assoc).idled = True
+            self._cut_off(f"said nothing for {self.assoc.network_timeout:g} s")
+        return idle
+
+    def _read_pdu_data(self) -> None:
+        waits_for_request = self.state_machine.current_state == "Sta2"
+        super()._read_pdu_data()
+        events = list(self.event_queue.queue)
+        if "Evt19" in events:
+            self._cut_off("what was sent is no PDU of DICOM, or none that it may be")
+        elif waits_for_request and not {"Evt6", "Evt16", "Evt17"}.intersection(events):
+            self._cut_off("sent something else before it asked for an association")
+
+    def _decode_pdu(self, bytestream: bytearray) -> Any:
+        if bytestream[0] == PDUType.ASSOCIATE_REQUEST:
+            try:
+                check_associate_request(bytestream)
+            except PeerConfused as error:
+                self._cut_off(str(error))
+                raise
+        return super()._decode_pdu(bytestream)
+
+    def _cut_off(self, because: str) -> None:
+        """Put down why the peer is being put out."""
+        cast("BoundedAssociation", self.assoc).cut_off(because)
 
     def _is_transport_event(self) -> bool:
         connection, state = self.socket, self.state_machine.current_state
@@ -136,7 +164,7 @@ class BoundedUpperLayer(DULServiceProvider):
                         self.event_queue.put("Evt17")
         except PeerConfused as error:
             self._drop()
-            log.warning("association.aborting", because=str(error), calling=self.assoc.requestor.ae_title)
+            self._cut_off(str(error))
             self.event_queue.put("Evt19")  # treated as an invalid PDU: A-ABORT (PS3.8 §9.2)
         return something
 

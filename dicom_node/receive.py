@@ -15,8 +15,11 @@ from dataclasses import dataclass
 import structlog
 
 from dicom_node.group import GroupCommit
-from dicom_node.headers import Headers, HeaderUnreadable, MoreNeeded, read_headers
+from dicom_node.headers import Headers, HeaderUnreadable, MoreNeeded, UnsafeDataSet, read_headers
+from dicom_node.long_headers import LongHeaders
 from dicom_node.part10 import FileMeta
+from dicom_node.quotas import Quotas
+from dicom_node.refusals import Kind, Refusals
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Part, Room, Spool, SpoolFull, Staged
 from dicom_node.status import StoreStatus
@@ -59,6 +62,9 @@ class Receiver:
     ledger: Ledger
     group: GroupCommit
     settings: NodeSettings
+    quotas: Quotas
+    refusals: Refusals
+    long_headers: LongHeaders
 
     def begin(self, offer: Offer) -> "Reception":
         """Take in what `offer` announces."""
@@ -79,6 +85,7 @@ class Reception:
         self.size = 0  #: bytes of the data set so far
         with self._deciding():
             self._check_room()
+            receiver.quotas.check_instance(offer.calling, offer.address)
             self._meta = _identify(offer)
             self._header = self._meta.encode()
             self._part = receiver.spool.begin(self._header)
@@ -97,6 +104,7 @@ class Reception:
 
     def finish(self) -> tuple[StoreStatus, StudyId | None]:
         """The answer, and the study that the instance now belongs to. Success is a promise."""
+        self._receiver.quotas.received(self._offer.calling, self.size)
         with self._deciding():
             if self._part is not None:
                 self._answer = self._promise(self._part)
@@ -115,8 +123,12 @@ class Reception:
         receiver, offer, meta = self._receiver, self._offer, self._meta
         try:
             study, series, headers = self._file_under(part)
+        except UnsafeDataSet as error:
+            self._set_aside(part, f"unsafe to read: {error}")
+            return StoreStatus.SET_ASIDE, None
         except (HeaderUnreadable, CannotFile) as error:
-            return self._set_aside(part, str(error))
+            self._set_aside(part, str(error))
+            return StoreStatus.CANNOT_UNDERSTAND, None
         with receiver.spool.taking():
             # ── The promise: file synced under its name, folder synced, row committed, and then Success.
             staged = part.staged
@@ -147,16 +159,10 @@ class Reception:
         """Study, series and headers. Raises `HeaderUnreadable`, `CannotFile` or `DoesNotMatch`."""
         syntax = self._offer.transfer_syntax
         try:
-            headers = read_headers(self._head, syntax, whole=self.size)
+            shape = self._receiver.long_headers.shape
+            headers = read_headers(self._head, syntax, whole=self.size, shape=shape)
         except MoreNeeded:  # long headers, as of an enhanced multi-frame image
-            # Every view is given back, also when the headers are refused: an error that kept one alive would
-            # come out as "cannot close", and tell the sender to try for ever.
-            with (
-                part.contents() as contents,
-                memoryview(contents) as view,
-                view[len(self._header) :] as data_set,
-            ):
-                headers = read_headers(data_set, syntax)
+            headers = self._receiver.long_headers.read(part.descriptor, len(self._header), syntax)
         study, series = study_and_series(headers)
         for keyword, told in (
             ("SOPInstanceUID", self._meta.sop_instance),
@@ -166,11 +172,10 @@ class Reception:
                 raise DoesNotMatch(f"{keyword} of the data set is not the one of the command")
         return study, series, headers
 
-    def _set_aside(self, part: Part, because: str) -> tuple[StoreStatus, None]:
-        """Keep what cannot be filed under any study, and tell the sender: nothing will be done with it."""
+    def _set_aside(self, part: Part, because: str) -> None:
+        """Keep, synced and recorded, what is filed under no study."""
         with self._receiver.spool.taking():
             self._record_quarantine(part.quarantine(), because, None)
-        return StoreStatus.CANNOT_UNDERSTAND, None
 
     def _record_quarantine(self, kept: Staged, because: str, study_id: StudyId | None) -> None:
         self._receiver.ledger.record_quarantine(
@@ -186,7 +191,7 @@ class Reception:
 
     def _check_room(self) -> None:
         if self._receiver.spool.room() is Room.HARD:
-            raise SpoolFull("the spool is full up to its mark")
+            raise SpoolFull("the disk is full up to its mark, or the ledger's is: free some room")
 
     @contextmanager
     def _deciding(self) -> Iterator[None]:
@@ -195,36 +200,28 @@ class Reception:
             yield
         except Exception as error:
             self.drop()
-            try:
-                self._answer = self._answer_to(error), None
-            except SiteError as also:  # The ledger cannot take down a refusal: let the sender come again.
-                self._answer = self._postpone(str(also)), None
+            self._answer = self._answer_to(error), None
 
     def _answer_to(self, error: Exception) -> StoreStatus:
         match error:
             case DoesNotMatch():
                 return self._refuse(StoreStatus.DOES_NOT_MATCH, str(error))
             case SiteError():
-                return self._postpone(str(error))
+                return self._refuse(StoreStatus.OUT_OF_RESOURCES, str(error), type(error).__name__)
             case _:  # The outermost frame that is ours: a defect here must not look permanent.
-                log.error("instance.postponed", because=f"unforeseen: {type(error).__name__}", exc_info=True)
-                return StoreStatus.OUT_OF_RESOURCES
+                because = f"unforeseen: {type(error).__name__}"
+                log.error("instance.failed", because=because, exc_info=True)
+                return self._refuse(StoreStatus.OUT_OF_RESOURCES, because)
 
-    def _refuse(self, status: StoreStatus, because: str) -> StoreStatus:
-        offer = self._offer
-        log.warning("instance.refused", status=f"0x{status:04X}", because=because, calling=str(offer.calling))
-        self._receiver.ledger.record_event(
-            "instance",
-            "refused",
-            because=because,
-            detail={"calling": str(offer.calling), "address": offer.address, "status": int(status)},
+    def _refuse(self, status: StoreStatus, because: str, reason: str = "") -> StoreStatus:
+        self._receiver.refusals.note(
+            Kind.POSTPONED if status is StoreStatus.OUT_OF_RESOURCES else Kind.INSTANCE,
+            because,
+            reason=reason,
+            address=self._offer.address,
+            calling=str(self._offer.calling),
         )
         return status
-
-    def _postpone(self, because: str) -> StoreStatus:
-        # Not a row in the ledger: it may be the ledger's disk that is full.
-        log.error("instance.postponed", because=because, calling=str(self._offer.calling))
-        return StoreStatus.OUT_OF_RESOURCES
 
 
 def _identify(offer: Offer) -> FileMeta:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.headers import HeaderUnreadable, read_headers
+from dicom_node.headers import HELD, HeaderUnreadable, read_headers
 from dicom_node.part10 import NotOurFile, read_file_meta
 from dicom_node.receive import CannotFile, study_and_series
 from dicom_node.spool import INSTANCES, QUARANTINE, RESULTS, Spool, Staged
@@ -88,7 +88,7 @@ def read_arrival(spool: Spool, path: str) -> Arrival:
             digest = Digest(hashlib.sha256(data_set).hexdigest())
             if digest.value != Path(path).stem:
                 raise FileDamaged("the file's content is not what its name says: the disk changed it")
-            headers = read_headers(data_set, meta.transfer_syntax)
+            headers = read_headers(data_set, meta.transfer_syntax, shape=HELD)
             study, series = study_and_series(headers)
             size = len(data_set)
         finally:

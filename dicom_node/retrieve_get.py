@@ -165,12 +165,16 @@ class _Hearing:
                     for context_id, (context, syntax) in association.accepted.items()
                 },
                 maximum_length=association.maximum_length,
+                instance_bytes_max=getter.peer.instance_bytes_max or getter.limits.instance_bytes_max,
             ),
             receiver=OnlyAskedFor(
                 spool=receiver.spool,
                 ledger=receiver.ledger,
                 group=receiver.group,
                 settings=receiver.settings,
+                quotas=receiver.quotas,
+                refusals=receiver.refusals,
+                long_headers=receiver.long_headers,
                 wanted=frozenset(map(str, wanted)),
             ),
             limits=getter.limits,

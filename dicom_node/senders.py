@@ -12,13 +12,18 @@ class Senders:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._studies: dict[Hashable, set[StudyId]] = {}
+        self._callers: dict[Hashable, str] = {}
         #: called when an association begins to send to a study, and when one ends that did
         self.changed: Callable[[], None] = lambda: None
 
-    def opened(self, association: Hashable) -> None:
-        """An association is established."""
+    def opened(self, association: Hashable, calling: str = "") -> None:
+        """An association is established; `calling` is empty for what is no association but counts as one for
+        closing.
+        """
         with self._lock:
             self._studies[association] = set()
+            if calling:
+                self._callers[association] = calling
 
     def sent(self, association: Hashable, study_id: StudyId) -> None:
         """An instance of a study was received on an open association; of a closed one it does not count."""
@@ -34,6 +39,7 @@ class Senders:
         """An association is over: released, aborted or dead."""
         with self._lock:
             studies = self._studies.pop(association, None)
+            self._callers.pop(association, None)
         if studies:
             self.changed()
 
@@ -42,7 +48,9 @@ class Senders:
         with self._lock:
             return sum(study_id in studies for studies in self._studies.values())
 
-    def associations(self) -> int:
-        """How many associations are open."""
+    def associations(self, calling: str | None = None) -> int:
+        """How many associations are open, in all or of one caller."""
         with self._lock:
-            return len(self._studies)
+            if calling is None:
+                return len(self._callers)
+            return sum(caller == calling for caller in self._callers.values())

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from dicom_node.limits import INSTANCE_BYTES_HARD, DataSetSettings, Quota
 from dicom_node.peers import ALL_WITNESSES, AETitleText, PeerSettings, Witnesses
 from dicom_node.routing import Rule
 from ledger.settings import LedgerSettings
@@ -41,17 +42,34 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     report_wait_s: float = Field(default=1.0, ge=0)
 
     max_pdu_bytes: int = Field(default=65_536, ge=4096, le=1 << 20)  # More gains little; costs a buffer each.
-    maximum_associations: int = Field(default=25, ge=1)  # Each costs two threads.
-    maximum_connections: int = Field(default=64, ge=1)  # TCP connections, associated or not.
-    connections_per_address: int = Field(default=32, ge=1)  # One broken machine must not use them all up.
+    maximum_connections: int = Field(default=64, ge=1)  # TCP, associated or not: two threads each.
+    # Of addresses that no [[peer]] names: one broken machine must not use them all up. Where several machines
+    # come through one address (a proxy, a container's bridge), raise it or name the address.
+    connections_per_address: int = Field(default=8, ge=1)
+    # Connections that have not asked for an association yet. Honest ones ask within milliseconds.
+    connections_unassociated: int = Field(default=16, ge=1)
+    # Where a place is needed, whoever has waited this long without asking gives up his.
+    give_way_s: float = Field(default=2.0, ge=0)
+    # How often one address may connect without asking for an association: a scanner that opens one for every
+    # image is not counted. Above it for a moment is allowed, up to `connections_burst` at once.
+    connections_per_s: float = Field(default=20.0, gt=0)
+    connections_burst: int = Field(default=100, ge=1)
+    maximum_associations: int = Field(default=25, ge=1)  # More at once make each slower and none sooner done.
+    associations_per_ae: int = Field(default=8, ge=1)  # One caller's; [[peer]] associations_max changes it.
+    # This part of the counts above is kept for callers that a [[peer]] names by address, if any does.
+    reserved_percent: float = Field(default=25.0, ge=0, le=90)
     # Ends the association while it comes in. Memory is no reason (it goes to the disk as it comes): a sender
-    # that never stops is.
-    instance_bytes_max: int = Field(default=4 * _GIB, ge=1 << 20)
+    # that never stops is. A [[peer]] may be allowed up to 4 GiB.
+    instance_bytes_max: int = Field(default=2 * _GIB, ge=1 << 20, le=INSTANCE_BYTES_HARD)
     idle_s: float = Field(default=60.0, gt=0)  # An association that says nothing this long is aborted.
     artim_s: float = Field(default=30.0, gt=0)  # From connection to A-ASSOCIATE-RQ, in all (PS3.8 §9.1.5).
     pdu_silence_s: float = Field(default=10.0, gt=0)  # Between two bytes of one PDU: the peer has died.
     pdu_s: float = Field(default=60.0, gt=0)  # For one whole PDU: nobody trickles 64 KiB in honest work.
     instance_s: float = Field(default=1800.0, gt=0)  # For one whole instance, however patiently it trickles.
+    # An instance comes in at least this fast, averaged over `throughput_s`: 131 kbit/s, less than any line to
+    # a hospital gives. What our own disk takes is not counted; 0 is no limit.
+    throughput_min_bytes_s: int = Field(default=16 << 10, ge=0)
+    throughput_s: float = Field(default=30.0, gt=0)
     stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.
 
 
@@ -67,6 +85,9 @@ class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
     # Nothing is taken in with less than this left, however large the disk: ledger and results must still fit.
     reserve_bytes: int = Field(default=10 * _GIB, ge=0)
     measure_s: float = Field(default=1.0, ge=0)  # How long one look at the disk is believed.
+    # A file beside an SQLite ledger that gives up its room when that disk is full, so that states can still
+    # be recorded; 0 is none.
+    ballast_bytes: int = Field(default=64 << 20, ge=0)
 
     @model_validator(mode="after")
     def _marks_are_in_order(self) -> Self:
@@ -141,6 +162,8 @@ class NodeSite(BaseModel, frozen=True, extra="forbid"):
     closing: ClosingSettings = ClosingSettings()
     retention: RetentionSettings = RetentionSettings()
     fetch: FetchSettings = FetchSettings()
+    quota: Quota = Quota()
+    data_set: DataSetSettings = DataSetSettings()
     peers: tuple[PeerSettings, ...] = ()
     rules: tuple[Rule, ...] = ()
 

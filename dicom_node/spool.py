@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dicom_node.ballast import Ballast
 from dicom_node.part import (
     INCOMING,
     INSTANCES,
@@ -75,6 +76,7 @@ class Spool:
         """Make the folders where they are missing. Raises `SpoolBroken` where that is not possible."""
         self._settings = settings
         self.path = settings.path.absolute()
+        self.ballast: Ballast | None = None  #: of the ledger's disk, which may be another one
         self._count = itertools.count()
         self._room, self._measured_at = Room.OK, float("-inf")
         self._door = threading.Condition()
@@ -211,6 +213,8 @@ class Spool:
 
     def room(self) -> Room:
         """How much room there is. Once HARD it stays so until `resume_percent`: no flutter at the mark."""
+        if self.ballast is not None and self.ballast.given_up:
+            return Room.HARD
         now = time.monotonic()
         if now - self._measured_at >= self._settings.measure_s:
             self._room, self._measured_at = self._measure(), now

@@ -1,7 +1,8 @@
 """What we answer to a C-STORE, and what the sender may conclude from it (PS3.4 §B.2.3, PS3.7 Annex C).
 
-Only `SUCCESS` promises anything. Each of the others says that the instance is the sender's to keep; in the
-0xA7 range trying again later helps, in the others it does not.
+Only `SUCCESS` promises that something will come of the instance, and `SET_ASIDE` that it is kept. Each of the
+others says that the instance is the sender's to keep; in the 0xA7 range trying again later helps, in the
+others it does not.
 """
 
 from enum import IntEnum
@@ -11,6 +12,8 @@ class StoreStatus(IntEnum):
     """A C-STORE response status that this node gives."""
 
     SUCCESS = 0x0000  #: The bytes are synced, visible and recorded.
+    #: A warning: the bytes are synced and recorded in quarantine, for their shape is dangerous to parsers.
+    SET_ASIDE = 0xB007
     OUT_OF_RESOURCES = 0xA700  #: Disk or ledger cannot take it now: the same instance again, later.
     DOES_NOT_MATCH = (
         0xA900  #: Command and data set disagree, a UID is malformed, or the UID has other bytes here.

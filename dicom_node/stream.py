@@ -11,7 +11,7 @@ in memory than the buffer; a peer that sends on without waiting for answers fill
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +21,8 @@ from pynetdicom.association import Association
 
 from dicom_node.contexts import storage_sop_classes
 from dicom_node.fragments import Fragments, Piece
+from dicom_node.pace import Pace
+from dicom_node.peers import PeerSettings, calling_as
 from dicom_node.receive import Offer, Receiver, Reception
 from dicom_node.senders import Senders
 from dicom_node.settings import NodeSettings
@@ -58,6 +60,7 @@ class Peer:
     address: str
     contexts: dict[int, tuple[str, Uid]]  #: identifier → abstract syntax and transfer syntax
     maximum_length: int  #: of the PDUs that it takes, 0 for any
+    instance_bytes_max: int  #: that it may send as one instance
 
 
 class Stream:
@@ -88,6 +91,7 @@ class Stream:
         self._reception: Reception | None = None
         self._gathered: list[memoryview] = []
         self._early = 0
+        self._pace = Pace(limits.throughput_min_bytes_s, limits.throughput_s)
         self._pdus = 0
         self._heard_at = self._pdu_at = self._message_at = time.monotonic()
         self.answering = False  #: The peer waits for us, and not we for it.
@@ -117,6 +121,7 @@ class Stream:
             # The peer's next segment may wait for our acknowledgement (Nagle); the kernel forgets this.
             connection.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
         self._heard_at = time.monotonic()
+        self._pace.came(size)
         end = self._held + size
         for piece in self._fragments.cut(view[:end]):
             if not self._take(piece, connection):
@@ -176,6 +181,7 @@ class Stream:
             self._forwarding = announces_data_set(command)
             return self._forward(Piece(self._context_id, True, True, memoryview(command)))
         self._request = request
+        self._pace.begin(self._heard_at)
         self._reception = self._receiver.begin(
             Offer(
                 sop_class=_text(request.sop_class),
@@ -193,10 +199,14 @@ class Stream:
         """Give the spool what has gathered, for the buffer will be used again."""
         if self._reception is None or not self._gathered:
             return
+        began = time.monotonic()
         self._reception.append(self._gathered)
+        self._pace.was_ours(time.monotonic() - began)
         self._gathered = []
-        if self._reception.size > self._limits.instance_bytes_max:
-            raise PeerConfused(f"an instance has more than {self._limits.instance_bytes_max} bytes")
+        if self._reception.size > self._peer.instance_bytes_max:
+            raise PeerConfused(
+                f"an instance has more than {self._peer.instance_bytes_max} bytes (instance_bytes_max)"
+            )
 
     def _finish(self, connection: socket) -> None:
         self._flush()
@@ -241,10 +251,15 @@ class Stream:
                 raise PeerConfused(f"one PDU takes longer than {limits.pdu_s:g} s")
         if self._reception is not None and now - self._message_at > limits.instance_s:
             raise PeerConfused(f"one instance takes longer than {limits.instance_s:g} s")
+        if self._reception is not None and self._pace.too_slow(now):
+            raise PeerConfused(
+                f"an instance comes in at less than {limits.throughput_min_bytes_s} bytes per second for "
+                f"{limits.throughput_s:g} s"
+            )
 
 
 def opener(
-    receiver: Receiver, senders: Senders, limits: NodeSettings
+    receiver: Receiver, senders: Senders, limits: NodeSettings, peers: Iterable[PeerSettings]
 ) -> Callable[[Association, Callable[[Piece], bool]], Stream]:
     """What makes the stream of an association that has just been established."""
 
@@ -252,16 +267,19 @@ def opener(
         asked, connection = association.requestor.primitive, association.dul.socket
         assert asked is not None
         assert connection is not None
+        calling, address = AETitle.parse(asked.calling_ae_title or ""), str(association.requestor.address)
+        known = calling_as(peers, str(calling), address)
         return Stream(
             Peer(
-                calling=AETitle.parse(asked.calling_ae_title or ""),
+                calling=calling,
                 called=AETitle.parse(asked.called_ae_title or ""),
-                address=str(association.requestor.address),
+                address=address,
                 contexts={
                     identifier: (str(context.abstract_syntax), Uid.parse(str(context.transfer_syntax[0])))
                     for identifier, context in association._accepted_cx.items()
                 },
                 maximum_length=association.requestor.maximum_length or 0,
+                instance_bytes_max=(known and known.instance_bytes_max) or limits.instance_bytes_max,
             ),
             receiver=receiver,
             limits=limits,

@@ -1,6 +1,7 @@
 """Where the ledger is kept."""
 
 import re
+from pathlib import Path
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -31,3 +32,9 @@ class LedgerSettings(BaseModel, frozen=True, extra="forbid"):
     def shown(self) -> str:
         """The address without its password, for messages."""
         return _PASSWORD.sub("***", self.url)
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite ledger; None where a server keeps it."""
+        path = self.url.removeprefix("sqlite:///").partition("?")[0]
+        return Path(path).absolute() if path != self.url.partition("?")[0] else None

@@ -270,6 +270,7 @@ class DicomWeb:
         upload = Upload(
             spool=self._spool,
             settings=self._site.dicomweb,
+            shape=self._site.data_set,
             called=self._site.ae_title,
             address=request.client.host if request.client else "",
             study=_uid(request, "study"),

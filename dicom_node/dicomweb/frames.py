@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dicom_node.dicomweb.refusals import NotAcceptable, NotHere
-from dicom_node.headers import Headers, HeaderUnreadable, PixelPlace, find_pixels, read_headers
+from dicom_node.headers import HELD, Headers, HeaderUnreadable, PixelPlace, find_pixels, read_headers
 from dicom_node.part10 import NotOurFile, read_file_meta
 from ledger.identifiers import Uid
 
@@ -39,7 +39,7 @@ class OpenFile:
     def headers(self) -> Headers:
         """The top-level attributes. Raises `NotAcceptable` where they cannot be read."""
         try:
-            return read_headers(self.data_set, self.transfer_syntax)
+            return read_headers(self.data_set, self.transfer_syntax, shape=HELD)
         except HeaderUnreadable as error:
             raise NotAcceptable("the header of this instance cannot be read") from error
 

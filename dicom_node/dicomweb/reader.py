@@ -1,24 +1,18 @@
 """What is done with foreign data sets where it cannot hurt: headers parsed whole, pixels decoded.
 
-`python -m dicom_node.dicomweb.reader` is a process that takes orders on its standard input and answers on its
-standard output, one after the other; `readers` starts it, with an empty environment, and kills it when it
-takes too long. It bounds its own memory. Codecs are C libraries, and pydicom can be kept busy for minutes
-by a few megabytes of empty items; neither happens in the process that speaks with clients.
-
-An order is one line of JSON. An answer is a length (8 bytes, big endian), a JSON object, again a length, and
-bytes.
+`python -m dicom_node.dicomweb.reader` is a process with limits (`limited_process`); `readers` starts it, with
+an empty environment, and kills it when it takes too long. Codecs are C libraries, and pydicom can be kept
+busy for minutes by a few megabytes of empty items; neither happens in the process that speaks with clients.
 """
 
 import base64
 import io
 import json
 import logging
-import resource
-import struct
-import sys
 import warnings
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -28,7 +22,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
-LENGTH = struct.Struct(">Q")
+from dicom_node.limited_process import serve
 
 #: Transfer syntax → pydicom's name of the plugin: what else happens to be installed changes nothing.
 PLUGINS: Mapping[str, str] = {
@@ -52,6 +46,8 @@ BULK_BYTES = 1024
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _FRAME_SAMPLES_MAXIMUM = 1 << 28
+# A black frame may be compressed several thousand times, but a large one by that much is no image.
+_LARGE_FRAME_BYTES, _INFLATION_MAXIMUM = 64 << 20, 2000
 
 
 class Unfit(Exception):
@@ -175,7 +171,11 @@ def _decoded(path: str, index: int) -> tuple[NDArray[Any], Dataset]:
         * int(dataset.get("Columns") or 0)
         * int(dataset.get("SamplesPerPixel", 1))
     )
-    if not 0 < size <= _FRAME_SAMPLES_MAXIMUM:
+    frame_bytes = size * (int(dataset.get("BitsAllocated") or 8) // 8 or 1)
+    inflated = (
+        frame_bytes > _LARGE_FRAME_BYTES and frame_bytes > _INFLATION_MAXIMUM * Path(path).stat().st_size
+    )
+    if not 0 < size <= _FRAME_SAMPLES_MAXIMUM or inflated:
         raise Unfit("undecodable")
     if not 0 <= index < int(dataset.get("NumberOfFrames") or 1):
         raise Unfit("missing")
@@ -235,8 +235,9 @@ _ORDERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[dict[str, Any], bytes]
 }
 
 
-def answer(order: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+def answer(order: Mapping[str, Any], descriptor: int | None = None) -> tuple[dict[str, Any], bytes]:
     """What an order gives; {"unfit": why} where it cannot be done with this instance."""
+    assert descriptor is None, "these orders name their file"
     try:
         return _ORDERS[order["do"]](order)
     except Unfit as error:
@@ -247,22 +248,8 @@ def answer(order: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         return {"unfit": "undecodable"}, b""
 
 
-def main(taken: BinaryIO, given: BinaryIO) -> None:
-    """Work until the input ends. Its first line says how much memory may be used, in bytes."""
-    room = int(taken.readline())
-    # Interpreter and libraries take about 1 GiB of addresses before there is any data.
-    resource.setrlimit(resource.RLIMIT_AS, (room + (1 << 30), room + (1 << 30)))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    while line := taken.readline():
-        told, data = answer(json.loads(line))
-        head = json.dumps(told).encode()
-        given.write(LENGTH.pack(len(head)) + head + LENGTH.pack(len(data)))
-        given.write(data)
-        given.flush()
-
-
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.disable()
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    serve(answer)

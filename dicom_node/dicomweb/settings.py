@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from dicom_node.limits import DataSetSettings
 from dicom_node.peers import AETitleText
 from dicom_node.settings import SpoolSettings
 from ledger.settings import LedgerSettings
@@ -82,4 +83,5 @@ class WebSite(BaseModel, frozen=True, extra="forbid"):
     ledger: LedgerSettings
     spool: SpoolSettings
     dicomweb: DicomWebSettings = DicomWebSettings()
+    data_set: DataSetSettings = DataSetSettings()
     ae_title: AETitleText = "WETREAD"  # What STOW-RS writes where C-STORE has the called AE title.

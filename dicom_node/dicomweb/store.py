@@ -23,6 +23,7 @@ from dicom_node.dicomweb.refusals import BadRequest, NotDicom, TooLarge
 from dicom_node.dicomweb.settings import DicomWebSettings
 from dicom_node.hand_in import HandIn, Handing, NodeAway
 from dicom_node.headers import HeaderUnreadable, read_headers
+from dicom_node.limits import DataSetSettings
 from dicom_node.part10 import NotOurFile
 from dicom_node.spool import INCOMING, Room, Spool
 from dicom_node.status import StoreStatus
@@ -41,7 +42,7 @@ _STORABLE = frozenset(storage_sop_classes())
 class Outcome:
     """What became of one instance; UIDs are None where they could not be read."""
 
-    status: int  #: 0 or a Failure Reason (0008,1197)
+    status: int  #: 0, a Failure Reason (0008,1197) or a Warning Reason (0008,1196)
     sop_class: Uid | None = None
     sop_instance: Uid | None = None
     study: Uid | None = None
@@ -57,6 +58,7 @@ class Upload:
 
     spool: Spool
     settings: DicomWebSettings
+    shape: DataSetSettings
     called: str
     address: str
     study: Uid | None  #: the only one that may be stored into, where the URL names one
@@ -153,7 +155,7 @@ class Upload:
         if transfer_syntax(str(syntax)) is None:
             return Outcome(status=_TRANSFER_SYNTAX_NOT_SUPPORTED, **known)
         with suppress(HeaderUnreadable, ValueError):
-            headers = read_headers(view[offset:], syntax)
+            headers = read_headers(view[offset:], syntax, shape=self.shape)
             known["study"] = Uid.parse(headers.get("StudyInstanceUID", ""))
             known["series"] = Uid.parse(headers.get("SeriesInstanceUID", ""))
         if self.study is not None and known.get("study", self.study) != self.study:
@@ -185,7 +187,9 @@ class Upload:
 def answer(outcomes: list[Outcome], url: Callable[..., str]) -> tuple[int, Json]:
     """The status of HTTP and the Store Instances Response (PS3.18 §10.5.3); `url` makes a Retrieve URL."""
     stored = [each for each in outcomes if each.status == 0]
-    failed = [each for each in outcomes if each.status != 0]
+    # A warning (0xBxxx): it is kept, but not where it could be retrieved.
+    warned = [each for each in outcomes if each.status >> 12 == 0xB]
+    failed = [each for each in outcomes if each.status != 0 and each not in warned]
     response: Json = {}
     studies = {each.study for each in stored}
     if len(studies) == 1:
@@ -195,18 +199,19 @@ def answer(outcomes: list[Outcome], url: Callable[..., str]) -> tuple[int, Json]
             "vr": "SQ",
             "Value": [_named(each) | {"00081197": {"vr": "US", "Value": [each.status]}} for each in failed],
         }
-    if stored:
+    if stored or warned:
         response["00081199"] = {
             "vr": "SQ",
             "Value": [
                 _named(each)
                 | {"00081190": {"vr": "UR", "Value": [url(each.study, each.series, each.sop_instance)]}}
                 for each in stored
-            ],
+            ]
+            + [_named(each) | {"00081196": {"vr": "US", "Value": [each.status]}} for each in warned],
         }
-    if not failed:
+    if not failed and not warned:
         return 200, response
-    if stored:
+    if stored or warned:
         return 202, response
     later = all(each.status == StoreStatus.OUT_OF_RESOURCES for each in failed)
     return (503 if later else 409), response

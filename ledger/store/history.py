@@ -10,6 +10,9 @@ from ledger.schema import event as table
 from ledger.store.database import Database, Transaction
 from ledger.store.rows import event_record
 
+_REFUSED = ("connection_refused", "association_rejected", "association_aborted")
+_NOT_TAKEN = ("refused", "postponed")
+
 
 def note(
     tx: Transaction,
@@ -58,9 +61,12 @@ class History(Database):
         return [event_record(row) for row in reversed(rows)]
 
     def refusals(self, *, since: float, limit: int = 1000) -> list[EventRecord]:
-        """The latest `limit` times that a sender, or an object of it, was refused; oldest first."""
-        refused = ((table.c.thing == "node") & (table.c.event == "association_rejected")) | (
-            (table.c.thing == "instance") & (table.c.event == "refused")
+        """The latest `limit` times that a sender, or an object of it, was refused or put off; oldest first.
+
+        One row may stand for many: its detail says how many, as `count`.
+        """
+        refused = ((table.c.thing == "node") & table.c.event.in_(_REFUSED)) | (
+            (table.c.thing == "instance") & table.c.event.in_(_NOT_TAKEN)
         )
         query = select(table).where(table.c.at >= since, refused).order_by(table.c.id.desc()).limit(limit)
         with self.read() as tx:

@@ -4,6 +4,7 @@ from typing import Self
 
 from ledger.settings import LedgerSettings
 from ledger.store.arrivals import Arrivals
+from ledger.store.callers import Callers
 from ledger.store.commitments import Commitments
 from ledger.store.completeness import Witnesses
 from ledger.store.connect import connect
@@ -38,6 +39,7 @@ class Ledger(
     Fetches,
     Outbox,
     Sweep,
+    Callers,
     Reading,
     Holdings,
     History,

@@ -36,6 +36,7 @@ def site_json(folder: Path, **changes: object) -> str:
             "hard_percent": 100,
             "resume_percent": 100,
             "reserve_bytes": 0,
+            "ballast_bytes": 0,
         },
         "node": {"port": 0},
         "closing": {"quiet_s": 3600, "quiet_open_s": 3600, "longest_s": 36000},

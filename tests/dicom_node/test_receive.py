@@ -214,7 +214,11 @@ def test_command_and_data_set_have_to_agree(node, data_set: bytes, named) -> Non
     assert store_one(node, data_set, **named) == StoreStatus.DOES_NOT_MATCH
 
     assert node.instances() == {}
-    assert any(event.event == "refused" and event.because for event in node.ledger.history())
+    until(
+        lambda: any(event.event == "refused" and event.because for event in node.ledger.history()),
+        within_s=5,
+        what="the refusal is in the history",
+    )
 
 
 def test_an_sop_class_has_to_be_that_of_its_presentation_context(node) -> None:
@@ -331,7 +335,8 @@ def test_a_connection_lost_in_the_middle_of_an_instance_leaves_nothing(node) -> 
 
 
 def test_slow_peers_keep_nobody_else_waiting_and_are_put_out(start_node) -> None:
-    node = start_node(node={"port": 0, "pdu_silence_s": 0.5, "artim_s": 2.0})
+    many = {"connections_per_address": 64, "connections_unassociated": 64}
+    node = start_node(node={"port": 0, "pdu_silence_s": 0.5, "artim_s": 2.0, **many})
     slow = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(20)]
     for connection in slow:
         connection.sendall(b"\x01\x00\x00")

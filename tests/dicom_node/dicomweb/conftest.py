@@ -70,7 +70,12 @@ def start_web(start_node: Callable[..., Running]) -> Iterator[Callable[..., Web]
         def start(*, running: Running | None = None, **settings: object) -> Web:
             running = running or start_node()
             web = DicomWebSettings(**{"port": 0, "decoders": 1, **settings})
-            site = WebSite(ledger=running.site.ledger, spool=running.site.spool, dicomweb=web)
+            site = WebSite(
+                ledger=running.site.ledger,
+                spool=running.site.spool,
+                dicomweb=web,
+                data_set=running.site.data_set,
+            )
             readers = Readers(processes=web.decoders, limit_s=web.decode_s, bytes_max=web.decode_bytes_max)
             stack.callback(readers.close)
             listening = listen(web)

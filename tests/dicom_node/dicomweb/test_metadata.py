@@ -104,8 +104,8 @@ def test_metadata_of_a_study_of_many_slices_is_one_valid_array(web: Web, tmp_pat
     assert [entry["00200013"]["Value"] for entry in got] == [[n] for n in range(1, 101)]
 
 
-def test_a_file_of_endless_items_costs_one_child_and_no_server(start_web, tmp_path: Path) -> None:
-    web = start_web(decode_s=1.0)
+def bomb_of_items(tmp_path: Path) -> bytes:
+    """A file of Part 10 with four million empty items."""
     items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 99_000
     bomb = ct_slice()
     data = encoded(bomb)
@@ -116,7 +116,26 @@ def test_a_file_of_endless_items_costs_one_child_and_no_server(start_web, tmp_pa
     start = write(tmp_path, bomb)[0].read_bytes()
     head = start[: len(start) - len(data)]
     at = data.index(b"\x10\x00\x10\x00PN")
-    assert web.stow(head + data[:at] + sequences + data[at:]).status_code == 200
+    return head + data[:at] + sequences + data[at:]
+
+
+def test_a_file_of_endless_items_is_kept_and_answered_with_a_warning(web: Web, tmp_path: Path) -> None:
+    answer = web.stow(bomb_of_items(tmp_path))
+
+    assert answer.status_code == 202
+    (named,) = answer.json()["00081199"]["Value"]
+    assert named["00081196"]["Value"] == [0xB007]
+    assert "00081190" not in named
+    (record,) = web.node.ledger.quarantined()
+    assert "more than 100000 sequence items" in record.because
+    assert web.node.instances() == {}
+
+
+def test_a_file_of_endless_items_costs_one_child_and_no_server(start_web, start_node, tmp_path: Path) -> None:
+    # A site may let such files in, on its own responsibility.
+    running = start_node(data_set={"items_max": 10**8, "elements_max": 10**8, "header_s": 60})
+    web = start_web(running=running, decode_s=1.0)
+    assert web.stow(bomb_of_items(tmp_path)).status_code == 200
     web.stored(*write(tmp_path, ct_slice(1, study="1.2.3", series="1.2.3.4")))
     refused = web.get(f"studies/{STUDY}/metadata")
     assert refused.status_code == 406
