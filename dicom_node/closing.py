@@ -272,6 +272,20 @@ def longest_wait(facts: StudyFacts, patience: ClosingSettings) -> Verdict:
     return Verdict(True, Witness.LONGEST_WAIT, f"overdue: {said}", Completeness.OVERDUE)
 
 
+def pause_over_s(facts: StudyFacts, patience: ClosingSettings) -> float:
+    """Seconds until a pause or the longest wait would be over, if nothing else comes: when to look again."""
+    longest_s = max(0.0, patience.longest_s - facts.waited_s)
+    if _held_up(facts, patience):
+        return longest_s
+    pauses = [patience.quiet_s]
+    if facts.open_associations:
+        pauses = [max(patience.quiet_s, patience.quiet_open_s)]
+    if facts.listed is not None:
+        pauses.append(patience.settle_s)
+    waits = [pause_s - facts.quiet_s for pause_s in pauses if pause_s > facts.quiet_s]
+    return min([longest_s, *waits])
+
+
 #: In the order in which they are asked, and believed.
 WITNESSES: tuple[Testimony, ...] = (counted, listed, quiet, longest_wait)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import structlog
 
 from dicom_node import series_facts
-from dicom_node.closing import Verdict, statements, verdict
+from dicom_node.closing import Verdict, pause_over_s, statements, verdict
 from dicom_node.count_asking import CountAsking
 from dicom_node.early_series import EarlySeries
 from dicom_node.evidence import Case, Evidence, OpenAssociations
@@ -148,7 +148,8 @@ class Watch:
         if judged.closed:
             return self._close(case, judged)
         self._early.look(case)
-        self.rest_s = min(self.rest_s, max(0.0, case.look_again_s - now_s))
+        next_s = min(case.look_again_s - now_s, pause_over_s(case.facts, case.patience))
+        self.rest_s = min(self.rest_s, max(0.0, next_s))
         return False
 
     def _close(self, case: Case, judged: Verdict) -> bool:

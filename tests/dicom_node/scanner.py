@@ -1,7 +1,8 @@
 """A scanner in a few lines: it sends what it is told to, however wrong, and waits for each answer."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
 
 from pydicom.dataset import Dataset
 
@@ -24,6 +25,20 @@ def send_all(port: int, instances: Mapping[str, bytes]) -> dict[str, int]:
             elements, _ = association.receive("waiting for the answer")
             answers[uid] = int.from_bytes(elements[0x0000, 0x0900], "little")
     return answers
+
+
+@contextmanager
+def connected(port: int) -> Iterator[Callable[[Dataset], int]]:
+    """An association that stays open until the block ends; what is given sends one instance: its status."""
+    with _association(port) as association:
+        sent = count(1)
+
+        def send(ds: Dataset) -> int:
+            association.send(1, _request(next(sent), str(ds.SOPInstanceUID)), encoded(ds))
+            elements, _ = association.receive("waiting for the answer")
+            return int.from_bytes(elements[0x0000, 0x0900], "little")
+
+        yield send
 
 
 def flood(port: int, slices: Iterable[Dataset]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.closing import Counted, ListedFacts, StudyFacts, statements, verdict
+from dicom_node.closing import Counted, ListedFacts, StudyFacts, pause_over_s, statements, verdict
 from dicom_node.settings import ClosingSettings
 from ledger.completeness import Witness
 from ledger.study import Completeness
@@ -257,6 +257,17 @@ def test_what_is_closed_stays_closed_while_nothing_arrives(
 ) -> None:
     if verdict(facts, patience).closed:
         assert verdict(replace(facts, now_s=facts.now_s + later_s), patience).closed
+
+
+@given(facts=some_facts, patience=some_patience)
+def test_whoever_looks_again_when_the_next_pause_is_over_misses_no_closing(
+    facts: StudyFacts, patience: ClosingSettings
+) -> None:
+    rest_s = pause_over_s(facts, patience)
+    assert rest_s >= 0
+    if not verdict(facts, patience).closed and rest_s > 0.01:
+        earlier = replace(facts, now_s=facts.now_s + rest_s - 0.005)
+        assert not verdict(earlier, patience).closed
 
 
 @given(facts=some_facts, patience=some_patience)
