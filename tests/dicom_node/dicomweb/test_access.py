@@ -11,6 +11,7 @@ import pytest
 import requests
 from pydantic import ValidationError
 
+from dicom_node.dicomweb.server import listen
 from dicom_node.dicomweb.settings import DicomWebSettings
 from ledger import journal
 from tests.dicom_node.datasets import ct_slice, write
@@ -240,3 +241,9 @@ def test_a_damaged_spool_file_is_a_refusal_and_no_crash(web: Web, tmp_path: Path
         assert web.get(url + what).status_code in (200, 404, 406)
     path.unlink()
     assert web.get(url).status_code == 404
+
+
+def test_small_answers_wait_for_no_acknowledgement() -> None:
+    with listen(DicomWebSettings(port=0)) as listening:
+        with socket.create_connection(listening.getsockname()) as _, listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

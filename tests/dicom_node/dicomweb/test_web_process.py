@@ -25,18 +25,20 @@ STUDY = "1.2.826.0.1.3680043.8.498.77.1"
 
 @contextmanager
 def web_process(folder: Path, **settings: object) -> Iterator[tuple[subprocess.Popen, str]]:
-    """The process and the first line of what it prints."""
+    """The process and the first line of what it prints. What it logs is in `folder`/web.log."""
     whole = json.loads(site_json(folder))
     site = {key: whole[key] for key in ("ledger", "spool")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dicom_node.dicomweb"],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    # Not a pipe: one that nobody reads is full after some hundred requests.
+    with (folder / "web.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dicom_node.dicomweb"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
     try:
         process.stdin.write(json.dumps({**site, "dicomweb": {"port": 0, **settings}}))
         process.stdin.close()
@@ -45,7 +47,6 @@ def web_process(folder: Path, **settings: object) -> Iterator[tuple[subprocess.P
         process.kill()
         process.wait(10)
         process.stdout.close()
-        process.stderr.close()
 
 
 @pytest.mark.peer
@@ -81,7 +82,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
         with web_process(tmp_path, port=taken.getsockname()[1]) as (web, ready):
             assert ready == ""
             assert web.wait(20) == 2
-            assert "DICOMweb cannot listen at 127.0.0.1" in web.stderr.read()
+            assert "DICOMweb cannot listen at 127.0.0.1" in (tmp_path / "web.log").read_text()
 
 
 def test_a_closed_study_is_not_judged_complete_while_an_upload_goes_on(web, tmp_path: Path) -> None:
