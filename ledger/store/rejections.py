@@ -24,15 +24,21 @@ class Rejections(Database):
 
     def owed_notes(self, peers: Collection[str]) -> list[OwedNote]:
         """What `peers` have to be told now; of studies whose files are purged nothing is owed any more."""
-        later = job.alias("later")
-        overtaken = (
-            select(job.c.study_id)
-            .join(study, study.c.id == job.c.study_id)
-            .join(later, (later.c.series_id == job.c.series_id) & (later.c.rule == job.c.rule))
-            .join(delivery, delivery.c.job_id == job.c.id)
-            .where(study.c.state != StudyState.PURGED, later.c.supersedes.is_not(None))
-            .where(later.c.id > job.c.id, ~delivery.c.note, delivery.c.sent_at.is_not(None))
-            .where(delivery.c.peer.in_(peers), ~_named())
+        later, there = job.alias("later"), delivery.alias("there")
+        # From the studies that are held, whose number retention bounds; history may be years long.
+        overtaken = select(study.c.id).where(
+            study.c.state.in_((StudyState.OPEN, StudyState.CLOSED)),
+            exists().where(
+                job.c.study_id == study.c.id,
+                later.c.series_id == job.c.series_id,
+                later.c.rule == job.c.rule,
+                later.c.id > job.c.id,
+                there.c.job_id == job.c.id,
+                there.c.peer.in_(peers),
+                there.c.sent_at.is_not(None),
+                ~there.c.note,
+                ~exists().where(rejected.c.delivery_id == there.c.id),
+            ),
         )
         with self.read() as tx:
             return owed_notes(_standings(tx, delivery.c.study_id.in_(overtaken) & delivery.c.peer.in_(peers)))

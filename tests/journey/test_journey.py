@@ -101,14 +101,34 @@ def test_a_late_slice_opens_the_study_again_and_makes_a_new_result(
         )
 
         assert storescu(running.port, late).returncode == 0
-        until(lambda: len(archive.instances()) == 4, within_s=120, what="the new results are in the archive")
+        until(lambda: len(archive.instances()) == 5, within_s=120, what="the new results are in the archive")
 
-        assert len(fingerprints(archive)) == 4
+        assert len(fingerprints(archive)) == 5
+        found = by_modality(archive.datasets())
+        assert {name: len(each) for name, each in found.items()} == {"SEG": 2, "SR": 2, "KO": 1}
         with running.ledger() as ledger:
             (known,) = ledger.studies()
             assert (known.state, known.generation) == (StudyState.CLOSED, 2)
             newer, older = sorted(ledger.jobs_of(known.id), key=lambda job: -job.id)
             assert newer.supersedes == older.id
+            # The archive was told to put away what it had of the older result, and nothing else.
+            (note,) = found["KO"]
+            assert {
+                str(item.ReferencedSOPInstanceUID)
+                for named in note.CurrentRequestedProcedureEvidenceSequence
+                for series in named.ReferencedSeriesSequence
+                for item in series.ReferencedSOPSequence
+            } == {str(one.sop_instance) for one in ledger.results_of(older.id)}
+            assert note.PatientID == found["SR"][0].PatientID
+            until(
+                lambda: {d.state for d in ledger.deliveries_of(newer.id)} == {DeliveryState.COMMITTED},
+                within_s=30,
+                what="the note is committed",
+            )
+        # Orthanc stores rejection notes and follows none: an operator is told so.
+        shown = " ".join(running.ask("show", "A-1").stdout.split())
+        assert f"superseded by job {newer.id}; archive was told to hide the old result: committed" in shown
+        assert "still lists 2 of the 2 objects: it does not obey rejection notes" in shown
 
 
 def test_node_and_two_workers_share_postgresql_and_redis(

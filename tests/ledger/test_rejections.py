@@ -1,5 +1,6 @@
 """Which peer is owed which rejection note: of what it has, once, and after the newer result is there."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_a_note_is_opened_once_with_its_delivery_and_the_queue_is_told(ledger: L
         "opened",
         f"rejection note to PACS: segmentation and report of job {first} out of date since job {second}",
     )
+
+
+def test_of_several_processes_that_open_the_same_note_at_once_one_does(ledger: Ledger) -> None:
+    first = done(ledger, 3)
+    commit(ledger, first)
+    second = done(ledger, 4)
+    commit(ledger, second)
+    (one,) = ledger.owed_notes(["PACS"])
+    with ThreadPoolExecutor(4) as pool:
+        notes = list(pool.map(lambda _: open_note(ledger, one), range(4)))
+    assert len([note for note in notes if note is not None]) == 1
+    assert len(ledger.rejections_of(one.study_id)) == 1
 
 
 def test_every_overtaking_of_several_in_a_row_rejects_what_it_overtook(ledger: Ledger) -> None:
