@@ -11,6 +11,7 @@ from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.event import EventRecord
 from ledger.job import JobRecord
 from ledger.overview import Counts
+from ledger.result import Role
 
 REFUSALS_S = 86400.0  # Who was refused longer ago has stopped trying, or was mended.
 _HAPPENED = {
@@ -51,11 +52,12 @@ def alarms(
     *,
     parked: Sequence[JobRecord],
     deliveries: Iterable[DeliveryRecord],
+    declined: Iterable[DeliveryRecord] = (),
     refusals: Iterable[EventRecord] = (),
     now: float,
 ) -> list[Alarm]:
     """Everything that is out of order, the most urgent first. `parked` are jobs, `deliveries` those not
-    settled well, `refusals` what was said to senders lately.
+    settled well, `declined` those that ended, the latest first, `refusals` what was said to senders lately.
     """
     found = [*disk_alarms(disk, spool), *_queue(counts)]
     found += [
@@ -63,6 +65,7 @@ def alarms(
         for job in parked
     ]
     found += _deliveries(list(deliveries), now)
+    found += _declined(declined)
     found += _refusals(refusals, now)
     if counts.quarantined:
         one = counts.quarantined == 1
@@ -150,6 +153,18 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
             words = f"{peer} is away: {waiting_results}, next attempt {soon} ({failing[-1].because})"
             found.append(Alarm("peer away", f"{words}  →  wetread echo {peer}"))
     return found
+
+
+def _declined(settled: Iterable[DeliveryRecord]) -> list[Alarm]:
+    """What archives do not take, although its place is taken: until one of its kind arrives as it is."""
+    latest: dict[tuple[str, Role], DeliveryRecord] = {}
+    for one in settled:
+        latest.setdefault((one.peer, one.result.role), one)
+    return [
+        Alarm("delivery declined", f"{peer} does not take every result: {one.because}", False)
+        for (peer, _), one in sorted(latest.items())
+        if one.state is DeliveryState.DECLINED
+    ]
 
 
 def _refusals(refusals: Iterable[EventRecord], now: float) -> list[Alarm]:

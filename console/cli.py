@@ -230,7 +230,7 @@ def retry(
 ) -> None:
     """Run a parked or cancelled job again, or send again what its archive refused.
 
-    A job that is done keeps its results: only its parked and cancelled deliveries are opened again.
+    A job that is done keeps its results: only its parked, declined and cancelled deliveries are opened again.
     """
     from console.decide import retry as retry_job
 

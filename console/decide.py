@@ -22,11 +22,11 @@ def retry(ledger: Ledger, number: int, because: str) -> str:
     stopped = [
         delivery
         for delivery in ledger.deliveries_of(job.id)
-        if delivery.state in (DeliveryState.PARKED, DeliveryState.CANCELLED)
+        if delivery.state in (DeliveryState.PARKED, DeliveryState.DECLINED, DeliveryState.CANCELLED)
     ]
     if not stopped:
         raise NothingToDecide(
-            f"job {job.id} is {job.state}, and none of its deliveries is parked or cancelled"
+            f"job {job.id} is {job.state}, and none of its deliveries is parked, declined or cancelled"
         )
     for delivery in stopped:
         ledger.retry_delivery(delivery.id, because)
@@ -42,7 +42,7 @@ def cancel(ledger: Ledger, number: int, because: str) -> str:
     if job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PARKED):
         ledger.cancel_job(job.id, because)
         return f"Job {job.id} ({job.model}) is cancelled. `wetread retry {job.id}` opens it again."
-    settled = (DeliveryState.COMMITTED, DeliveryState.CANCELLED)
+    settled = (DeliveryState.COMMITTED, DeliveryState.DECLINED, DeliveryState.CANCELLED)
     left = [delivery for delivery in ledger.deliveries_of(job.id) if delivery.state not in settled]
     if not left:
         raise NothingToDecide(f"job {job.id} is {job.state}, and nothing of it is left to deliver")

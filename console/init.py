@@ -83,6 +83,8 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # associations_max = 8         # at once; what else one sender may do: [node], [quota] and [peer.quota]
 # count = "find"               # ask it by C-FIND ("qido": over the web) how many images a study has: as many
                                # as here, and the study is complete at once; more, and it is waited for
+# report_instead = ["comprehensive", "enhanced"]   # where it does not take Comprehensive 3D SR
+# without_segmentation = true  # where it does not take segmentations: the report goes all the same
 # [peer.web]                   # the same archive, or another one, over DICOMweb: results go by STOW-RS
 # url = "https://pacs.hospital.example/dicom-web"
 # auth = "bearer"              # or "basic" (login_file: user:password), or "certificate" (certificate_file)

@@ -29,6 +29,7 @@ from ledger.study import StudyRecord, StudyState
 
 _LOOK_S = 1.0
 _ALARMS_SHOWN = 8
+_ENDED = (DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.DECLINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         site.spool,
         parked=parked,
         deliveries=troubled,
+        declined=ledger.deliveries(states=_ENDED, limit=200),
         refusals=ledger.refusals(since=now - REFUSALS_S),
         now=now,
     )

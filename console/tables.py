@@ -23,6 +23,7 @@ STATE_STYLES = {
     "done": "green",
     "committed": "green",
     "parked": "bold red",
+    "declined": "yellow",
     "cancelled": "dim",
     "purged": "dim",
 }

@@ -126,10 +126,24 @@ def _about_deliveries(everything: Sequence[DeliveryRecord]) -> str:
         if one := next((one for one in deliveries if one.state is state), None):
             because = f": {one.because.rstrip('.')}" if one.because else ""
             return f", {words.format(peer=one.peer)}{because}"
+    return f"{_at_its_destination(deliveries)}{_not_put_away(notes)}"
+
+
+def _at_its_destination(deliveries: Sequence[DeliveryRecord]) -> str:
+    """All of it arrived, or was declined by those whose settings say what then."""
+    peers = sorted({one.peer for one in deliveries if one.state is DeliveryState.COMMITTED})
+    has = f", and {' and '.join(peers)} has it" if peers else ""
+    less = next((one for one in deliveries if one.state is DeliveryState.DECLINED), None)
+    if less is None:
+        return has
+    return f"{has}, but {less.peer} not all of it as it was made: {less.because.rstrip('.')}"
+
+
+def _not_put_away(notes: Sequence[DeliveryRecord]) -> str:
     refused = next((one for one in notes if one.state is DeliveryState.PARKED), None)
     still = f", but {refused.peer} will not put away the older one" if refused else ""
     still += f": {refused.because.rstrip('.')}" if refused and refused.because else ""
-    return f", and {' and '.join(sorted({one.peer for one in deliveries}))} has it{still}"
+    return still
 
 
 def _times(attempts: int) -> str:

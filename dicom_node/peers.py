@@ -86,6 +86,12 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     retrieve_s: float = Field(default=900.0, gt=0)
     # Without an answer, and without anything that arrives: the fetch is given up, and tried again later.
     retrieve_silence_s: float = Field(default=60.0, gt=0)
+    # What it gets where it does not take Comprehensive 3D SR: the same report in the first of these forms
+    # that it takes. None: the report waits for an operator.
+    report_instead: tuple[Literal["comprehensive", "enhanced"], ...] = ()
+    # Where it does not take segmentations, the report goes without them and nobody is asked: what the report
+    # says of them leads to what only we hold. With false they wait for an operator, and the report goes.
+    without_segmentation: bool = False
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.

@@ -22,6 +22,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"  #: The peer answered Success or a warning; its archive has not yet been asked.
     COMMITTED = "committed"  #: The peer has it, by the proof that its settings ask for.
     PARKED = "parked"  #: The peer refused in a way that would repeat itself; an operator decides.
+    DECLINED = "declined"  #: The peer takes no such objects; what its settings name instead goes, or nothing.
     CANCELLED = "cancelled"  #: Withdrawn by an operator, or overtaken by a later result.
 
 
@@ -33,6 +34,7 @@ class DeliveryEvent(StrEnum):
     CONFIRMED = "confirmed"  #: The proof came: the answer itself, or a read-back.
     POSTPONED = "postponed"  #: The peer is away, busy, or its answer is unknown: the same bytes again later.
     REFUSED = "refused"  #: The peer said no for good.
+    DECLINED = "declined"  #: The peer takes no such objects, and its settings say what then.
     LEASE_EXPIRED = "lease_expired"  #: The worker fell silent.
     MISSING = "missing"  #: The read-back did not find it: it is sent again.
     RESUBMITTED = "resubmitted"  #: An operator asked for it again.
@@ -47,6 +49,7 @@ TRANSITIONS: dict[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.SENDING, DeliveryEvent.ACCEPTED): DeliveryState.SENT,
     (DeliveryState.SENDING, DeliveryEvent.POSTPONED): DeliveryState.WAITING,
     (DeliveryState.SENDING, DeliveryEvent.REFUSED): DeliveryState.PARKED,
+    (DeliveryState.SENDING, DeliveryEvent.DECLINED): DeliveryState.DECLINED,
     (DeliveryState.SENDING, DeliveryEvent.LEASE_EXPIRED): DeliveryState.WAITING,
     (DeliveryState.SENDING, DeliveryEvent.WITHDRAWN): DeliveryState.CANCELLED,
     (DeliveryState.SENT, DeliveryEvent.CONFIRMED): DeliveryState.COMMITTED,
@@ -54,11 +57,14 @@ TRANSITIONS: dict[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.SENT, DeliveryEvent.WITHDRAWN): DeliveryState.CANCELLED,
     (DeliveryState.PARKED, DeliveryEvent.RESUBMITTED): DeliveryState.WAITING,
     (DeliveryState.PARKED, DeliveryEvent.WITHDRAWN): DeliveryState.CANCELLED,
+    (DeliveryState.DECLINED, DeliveryEvent.RESUBMITTED): DeliveryState.WAITING,
     (DeliveryState.CANCELLED, DeliveryEvent.RESUBMITTED): DeliveryState.WAITING,
 }
 
 #: Nothing more will happen by itself.
-SETTLED = frozenset({DeliveryState.COMMITTED, DeliveryState.PARKED, DeliveryState.CANCELLED})
+SETTLED = frozenset(
+    {DeliveryState.COMMITTED, DeliveryState.PARKED, DeliveryState.DECLINED, DeliveryState.CANCELLED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

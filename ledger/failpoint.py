@@ -32,6 +32,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "job_finished": "The job is done and its deliveries are opened; the queue knows nothing.",
         "delivery_claimed": "A worker may send; nothing was sent.",
         "delivery_sent": "The peer answered; the ledger does not know.",
+        "instead_kept": "What goes instead of a refused result lies in the spool; the ledger knows nothing.",
         "note_kept": "A rejection note lies in the spool; the ledger does not know it.",
         "note_opened": "The note's delivery is opened; the queue knows nothing.",
         "delivery_recorded": "The answer is recorded; the worker still holds its message.",

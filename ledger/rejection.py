@@ -111,5 +111,10 @@ def _current(line: Collection[Standing]) -> JobId | None:
     jobs: dict[JobId, set[DeliveryState]] = defaultdict(set)
     for one in line:
         jobs[one.job_id].add(one.state)
-    whole = [job_id for job_id, states in jobs.items() if states == {DeliveryState.COMMITTED}]
+    # What the peer declined it never had; what went instead is among the others.
+    whole = [
+        job_id
+        for job_id, states in jobs.items()
+        if states - {DeliveryState.DECLINED} == {DeliveryState.COMMITTED}
+    ]
     return max(whole, default=None)

@@ -14,6 +14,8 @@ class Role(StrEnum):
 
     SEGMENTATION = "segmentation"  #: DICOM SEG (PS3.3 §A.51)
     REPORT = "report"  #: Comprehensive 3D SR, TID 1500: the root that refers to all the others
+    #: The same as Comprehensive or Enhanced SR, for those who refuse it as it is
+    OLDER_REPORT = "older report"
     REJECTION_NOTE = (
         "rejection note"  #: Key Object Selection (IHE IOCM): which earlier results are out of date
     )
@@ -21,7 +23,7 @@ class Role(StrEnum):
     @property
     def is_root(self) -> bool:
         """Whether everything else of the run is reached by reference from this one (IHE AIR)."""
-        return self is Role.REPORT
+        return self in (Role.REPORT, Role.OLDER_REPORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

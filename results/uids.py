@@ -65,6 +65,11 @@ def tracking_uid(run: Run, label: str | None) -> Uid:
     return _uid([_NAMESPACE, "tracking", str(run.series), run.provenance.identity, subject])
 
 
+def older_report_uid(report: Uid, sop_class: Uid, level: str) -> Uid:
+    """The UID at `level` ("series", "instance") of `report` in the form of an older `sop_class`."""
+    return _uid([_NAMESPACE, "older report", level, str(report), str(sop_class)])
+
+
 def _uid(parts: Sequence[str]) -> Uid:
     number = int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:16], "big")
     number = (number & ~(0xF << 76)) | (0x8 << 76)  # version 8: made by a rule of our own

@@ -109,19 +109,23 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) ->
 
 
 def _deliver(site: WorkerSite, ledger: Ledger, owner: str) -> int:
-    post = Post(ledger, Spool(site.spool), site, owner=owner)
+    workplace = Workplace(site.spool.path / "work", owner.replace("/", "-"))
+    post = Post(ledger, Spool(site.spool), site, workplace, owner=owner)
     app = application(site.queue)
     open_to_deliveries(app, post.deliver)
-    return _consume(
-        "deliver",
-        app,
-        (DELIVER,),
-        owner,
-        at_once=site.delivery.at_once,
-        stop=post.stop,
-        stop_s=site.delivery.stop_s,
-        give_back=post.give_back,
-    )
+    try:
+        return _consume(
+            "deliver",
+            app,
+            (DELIVER,),
+            owner,
+            at_once=site.delivery.at_once,
+            stop=post.stop,
+            stop_s=site.delivery.stop_s,
+            give_back=post.give_back,
+        )
+    finally:
+        workplace.close()
 
 
 def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:

@@ -14,15 +14,18 @@ from dicom_node.peers import PeerSettings
 from dicom_node.send import Answer, AnswerKind, send
 from dicom_node.send_web import send_web
 from dicom_node.spool import Spool
-from ledger.delivery import DeliveryClaim, DeliveryEvent
-from ledger.errors import SiteError
+from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryState
+from ledger.errors import ModelError, SiteError
 from ledger.failpoint import failpoint
 from ledger.identifiers import AETitle, DeliveryId
 from ledger.job import LeaseLost
+from ledger.result import NewResult
 from ledger.store.ledger import Ledger
 from worker.claim import Lease
+from worker.instead import Substitution, objected, unanswered
 from worker.settings import DeliverySettings, WorkerSite
 from worker.verify import digest_of_file
+from worker.workplace import Workplace
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ class Entry:
     because: str
     retry_in_s: float = 0.0
     proof: str | None = None  #: why the delivery is committed already
+    instead: NewResult | None = None  #: what goes in place of what was declined
     in_doubt: bool = False  #: The peer may have it all the same.
 
 
@@ -73,8 +77,11 @@ def proof_by_answer(status: int | None) -> str:
 class Post:
     """Where deliveries are made, several at a time."""
 
-    def __init__(self, ledger: Ledger, spool: Spool, site: WorkerSite, *, owner: str) -> None:
+    def __init__(
+        self, ledger: Ledger, spool: Spool, site: WorkerSite, workplace: Workplace, *, owner: str
+    ) -> None:
         self._ledger = ledger
+        self._substitution = Substitution(ledger, spool, workplace.own_folder("instead"))
         self._spool = spool
         self._site = site
         self._owner = owner
@@ -144,18 +151,45 @@ class Post:
                 answer = send(path, peer, calling=self._calling, deadline_s=peer.deadline_s)
         except SiteError as error:
             return Entry(DeliveryEvent.REFUSED, None, str(error))
+        if objected(answer):
+            return self._declined(claim, answer, peer)
         return entry(answer, attempt=claim.attempt, peer=peer, patience=self._site.delivery)
+
+    def _declined(self, claim: DeliveryClaim, answer: Answer, peer: PeerSettings) -> Entry:
+        """The peer takes no such objects: what its settings say then, else an operator."""
+        try:
+            declined = self._substitution.of(claim, answer, peer)
+        except ModelError as error:
+            because = f"{unanswered(answer, claim.result.role)}; nothing was sent instead: {error}"
+            return Entry(DeliveryEvent.REFUSED, answer.status, because)
+        except SiteError as error:  # Perhaps the disk is full: what was made can be made again.
+            return Entry(
+                DeliveryEvent.POSTPONED, answer.status, str(error), retry_in_s=self._site.delivery.longest_s
+            )
+        failpoint("instead_kept")
+        if declined is None:
+            because = unanswered(answer, claim.result.role)
+            return Entry(DeliveryEvent.REFUSED, answer.status, because)
+        return Entry(DeliveryEvent.DECLINED, answer.status, declined.because, instead=declined.instead)
+
+    def _told(self, claim: DeliveryClaim, made: Entry) -> DeliveryState:
+        if made.event is DeliveryEvent.DECLINED:
+            self._ledger.decline_delivery(
+                claim, status=made.status, because=made.because, instead=made.instead
+            )
+            return DeliveryState.DECLINED
+        return self._ledger.record_delivery(
+            claim,
+            made.event,
+            status=made.status,
+            because=made.because,
+            retry_in_s=made.retry_in_s,
+            in_doubt=made.in_doubt,
+        )
 
     def _record(self, claim: DeliveryClaim, made: Entry) -> None:
         try:
-            state = self._ledger.record_delivery(
-                claim,
-                made.event,
-                status=made.status,
-                because=made.because,
-                retry_in_s=made.retry_in_s,
-                in_doubt=made.in_doubt,
-            )
+            state = self._told(claim, made)
             if made.proof is not None:
                 self._ledger.confirm_delivery(claim.delivery_id, made.proof)
         except LeaseLost:

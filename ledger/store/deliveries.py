@@ -1,13 +1,16 @@
 """Deliveries: one result to one peer, again and again until the peer has it."""
 
-from sqlalchemy import func, select
+from typing import Any
+
+from sqlalchemy import Row, func, select
 
 from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryRecord, DeliveryState
 from ledger.identifiers import DeliveryId, JobId
-from ledger.result import ResultRecord
+from ledger.result import NewResult, ResultRecord
 from ledger.schema import delivery, result, study
 from ledger.store.database import Database, Transaction
-from ledger.store.moves import DELIVERY, STUDY, lock, lock_held, locked, move, renew
+from ledger.store.jobs import keep_result_row, open_delivery
+from ledger.store.moves import DELIVERY, JOB, STUDY, lock, lock_held, locked, move, renew
 from ledger.store.outbox import due_delivery, hint_deliveries, hint_next
 from ledger.store.rows import delivery_record, result_record
 from ledger.transition import IllegalTransition
@@ -93,6 +96,24 @@ class Deliveries(Database):
                 hint_next(tx, row)
             return DeliveryState(state)
 
+    def decline_delivery(
+        self, claim: DeliveryClaim, *, status: int | None, because: str, instead: NewResult | None
+    ) -> DeliveryId | None:
+        """The peer takes no such object, and its settings have an answer to that: nothing, or `instead`.
+
+        The file of `instead` lies synced in the spool; its delivery is opened here, unless there is one.
+        Raises `LeaseLost`, and then has changed nothing.
+        """
+        with self.write() as tx:
+            # The job first: two peers may decline one result at the same time.
+            owner = lock(tx, JOB, claim.job_id)
+            row = lock_held(tx, DELIVERY, claim.delivery_id, epoch=claim.epoch, owner=claim.owner)
+            detail = {"owner": claim.owner, "attempt": row.attempts, "peer": row.peer, "status": status}
+            move(tx, DELIVERY, row, DeliveryEvent.DECLINED, because=because, detail=detail, status=status)
+            opened = None if instead is None else _open_instead(tx, owner, row.peer, instead)
+            hint_next(tx, row)
+            return opened
+
     def sent_deliveries(self, limit: int = 100) -> list[DeliveryRecord]:
         """Deliveries that a peer accepted and nobody has confirmed: at most `limit` to each peer, the oldest
         first.
@@ -153,6 +174,17 @@ class Deliveries(Database):
                 raise IllegalTransition(f"delivery {delivery_id} cannot be sent again: its file was purged")
             move(tx, DELIVERY, row, DeliveryEvent.RESUBMITTED, because=because, next_attempt_at=tx.now)
             hint_deliveries(tx, [row.id])
+
+
+def _open_instead(tx: Transaction, owner: Row[Any], peer: str, instead: NewResult) -> DeliveryId | None:
+    """A delivery of `instead` to `peer`; None where there is one already."""
+    result_id = keep_result_row(tx, owner.id, instead)
+    there = (delivery.c.result_id == result_id) & (delivery.c.peer == peer)
+    if tx.connection.execute(select(delivery.c.id).where(there)).first() is not None:
+        return None
+    delivery_id = open_delivery(tx, owner, result_id, instead, peer)
+    hint_deliveries(tx, [delivery_id])
+    return DeliveryId(delivery_id)
 
 
 def _result(tx: Transaction, result_id: int) -> ResultRecord:

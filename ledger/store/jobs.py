@@ -125,7 +125,7 @@ class Jobs(Database):
                 result_id = tx.connection.execute(
                     insert(result).values(result_values(new, row.id, tx.now)).returning(result.c.id)
                 ).scalar_one()
-                opened += [_open_delivery(tx, row, result_id, new, peer) for peer in row.destinations]
+                opened += [open_delivery(tx, row, result_id, new, peer) for peer in row.destinations]
             mine = select(delivery.c.id).where(delivery.c.id.in_(opened), due_delivery(tx.now))
             hint_deliveries(tx, tx.connection.execute(mine.order_by(delivery.c.id)).scalars().all())
             return [DeliveryId(id) for id in opened]
@@ -222,7 +222,20 @@ def result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:
     }
 
 
-def _open_delivery(tx: Transaction, owner: Row[Any], result_id: int, new: NewResult, peer: str) -> int:
+def keep_result_row(tx: Transaction, job_id: int, new: NewResult) -> int:
+    """The row of a result that was made after its job was done; the same for a second peer is the same."""
+    known = select(result.c.id).where(
+        result.c.job_id == job_id, result.c.sop_instance == new.sop_instance.value
+    )
+    found: int | None = tx.connection.execute(known).scalar()
+    if found is None:
+        values = result_values(new, job_id, tx.now)
+        found = tx.connection.execute(insert(result).values(values).returning(result.c.id)).scalar_one()
+    return found
+
+
+def open_delivery(tx: Transaction, owner: Row[Any], result_id: int, new: NewResult, peer: str) -> int:
+    """Open a delivery of a result of the job `owner` to `peer`; whoever calls gives the hint."""
     delivery_id: int = tx.connection.execute(
         insert(delivery)
         .values(

@@ -6,13 +6,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, insert, select
 
 from ledger.delivery import DeliveryState
-from ledger.identifiers import DeliveryId, JobId, ResultId, SeriesId, StudyId
+from ledger.identifiers import DeliveryId, JobId, SeriesId, StudyId
 from ledger.rejection import OwedNote, RejectionRecord, Standing, owed_notes
 from ledger.result import NewResult
 from ledger.schema import delivery, job, rejected, result, study
 from ledger.store.database import Database, Transaction
 from ledger.store.history import note
-from ledger.store.jobs import result_values
+from ledger.store.jobs import keep_result_row
 from ledger.store.moves import STUDY, lock
 from ledger.store.outbox import hint_deliveries
 from ledger.store.rows import delivery_record, result_record
@@ -55,7 +55,7 @@ class Rejections(Database):
             there = (delivery.c.study_id == owed.study_id) & (delivery.c.peer == owed.peer)
             if owed not in owed_notes(_standings(tx, there)):
                 return None
-            result_id = _record(tx, owed.job_id, made)
+            result_id = keep_result_row(tx, owed.job_id, made)
             because = f"{made.role} to {owed.peer}: {_objects(owed)} out of date since job {owed.job_id}"
             delivery_id: int = tx.connection.execute(
                 insert(delivery)
@@ -142,18 +142,6 @@ def _standings(tx: Transaction, where: ColumnElement[bool]) -> Iterable[Standing
             kept=not row.purged,
             result=result_record(made[row.result_id]),
         )
-
-
-def _record(tx: Transaction, job_id: JobId, made: NewResult) -> ResultId:
-    """The note as a result of its job: the same note to a second peer is the same result."""
-    known = select(result.c.id).where(
-        result.c.job_id == job_id, result.c.sop_instance == made.sop_instance.value
-    )
-    found: int | None = tx.connection.execute(known).scalar()
-    if found is None:
-        values = result_values(made, job_id, tx.now)
-        found = tx.connection.execute(insert(result).values(values).returning(result.c.id)).scalar_one()
-    return ResultId(found)
 
 
 def _objects(owed: OwedNote) -> str:

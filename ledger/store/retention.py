@@ -26,7 +26,7 @@ from ledger.transition import IllegalTransition
 
 # A parked job or delivery waits for an operator, who may want to try again: it needs its files.
 _OVER = (JobState.DONE, JobState.CANCELLED)
-_SETTLED = (DeliveryState.COMMITTED, DeliveryState.CANCELLED)
+_SETTLED = (DeliveryState.COMMITTED, DeliveryState.DECLINED, DeliveryState.CANCELLED)
 
 
 class Retention(Database):
@@ -35,8 +35,8 @@ class Retention(Database):
     def purgeable_studies(self, *, older_than: float) -> list[StudyRecord]:
         """Closed studies whose last arrival was before the time `older_than`, the oldest first.
 
-        Every job is done or cancelled and every delivery committed or cancelled: nobody needs the files any
-        more.
+        Every job is done or cancelled and every delivery committed, declined or cancelled: nobody needs the
+        files any more.
         """
         unfinished = exists().where(job.c.study_id == study.c.id, job.c.state.not_in(_OVER))
         undelivered = exists().where(delivery.c.study_id == study.c.id, delivery.c.state.not_in(_SETTLED))

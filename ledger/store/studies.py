@@ -33,8 +33,13 @@ from ledger.study import (
 
 #: What a later job of the same rule and series overtakes.
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
-#: A peer has it, or is about to.
-_ARRIVES = (DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.COMMITTED)
+#: A peer has it, or is about to; where a report was declined, it has another form of it.
+_ARRIVES = (
+    DeliveryState.SENDING,
+    DeliveryState.SENT,
+    DeliveryState.COMMITTED,
+    DeliveryState.DECLINED,
+)
 
 
 class Studies(Database):

@@ -203,3 +203,26 @@ def test_a_poster_that_wakes_up_after_its_lease_changes_nothing(tmp_path):
 
         assert bench.ledger.deliveries_of(job_id) == before
         assert len(scp.received()) == 2
+
+
+def test_a_worker_killed_while_it_makes_what_goes_instead_makes_the_same_again(tmp_path):
+    configuration = tmp_path / "storescp.cfg"
+    configuration.write_text(
+        "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = LittleEndianExplicit\n"
+        "[[PresentationContexts]]\n[Old]\nPresentationContext1 = EnhancedSRStorage\\Plain\n"
+        "PresentationContext2 = SegmentationStorage\\Plain\n"
+        "[[Profiles]]\n[Default]\nPresentationContexts = Old\n"
+    )
+    with storescp(tmp_path / "in", accepts=("-xf", str(configuration), "Default")) as scp:
+        with worker_bench(tmp_path, peers=(archive(scp.port, report_instead=("enhanced",)),)) as bench:
+            job_id = done(bench)
+            doomed = bench.start("deliver", failpoint="instead_kept:kill")
+            doomed.process.wait(15)
+            kept = sorted((tmp_path / "spool" / "results").glob("*.dcm"))
+            assert len(kept) == 3
+            bench.start("deliver")
+            wanted = [DeliveryState.COMMITTED, DeliveryState.DECLINED, DeliveryState.COMMITTED]
+            until(lambda: states(bench, job_id) == wanted, within_s=15, what="the older report is committed")
+
+            assert sorted((tmp_path / "spool" / "results").glob("*.dcm")) == kept
+            assert len(scp.received()) == 2

@@ -42,8 +42,8 @@ class Overtaken:
     jobs: list[JobId] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.post = Post(self.ledger, self.spool, self.site, owner="sender")
         self.workplace = Workplace(self.folder / "work", "rejections")
+        self.post = Post(self.ledger, self.spool, self.site, self.workplace, owner="sender")
         self.rejections = Rejections(self.ledger, self.spool, self.site, self.workplace)
 
     def result(self) -> JobId:
