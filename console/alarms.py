@@ -16,6 +16,7 @@ from ledger.result import Role
 REFUSALS_S = 86400.0  # Who was refused longer ago has stopped trying, or was mended.
 _HAPPENED = {
     "connection_refused": "a connection was refused",
+    "tls_refused": "a connection over TLS was refused",
     "association_aborted": "a sender was cut off",
 }
 QUEUE_S = 600.0  # Longer than any job of a built-in model on a slow machine.

@@ -8,7 +8,8 @@ import socket
 from console.alarms import Alarm
 from console.settings import Site
 from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN, PeerSettings
-from dicom_node.requestor import AssociationRejected, Deadline, associate
+from dicom_node.reach import Deadline
+from dicom_node.requestor import AssociationRejected, associate
 from dicom_node.spool import occupant
 from dicom_node.upper_layer import ProposedContext
 from ledger.errors import PeerError

@@ -4,12 +4,13 @@ No file is a valid site too: the images lie in ./wetread-data, the node listens 
 one rule sends chest CT to `lung_ct` with no destination, so that a first look can do no harm.
 
 Relative paths are relative to the file that names them. A key ending in `_file` (`url_file`, …) names a file
-that holds the value: so that a password need not stand in a file that people print and mail. Those of
-`[peer.web]` are read anew for every exchange, since tokens are renewed.
+that holds the value: so that a password need not stand in a file that people print and mail. Those of tables
+within tables, such as `[peer.web]` and `[node.tls]`, are read whenever they are needed: tokens and
+certificates are renewed.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,6 +85,8 @@ class Site(BaseModel):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two [[peer]] entries are called {twice[0]!r}: every peer needs its own name")
         if complaint := wrong_count(self.peers, self.closing):
+            raise ValueError(complaint)
+        if complaint := _tls_missing(self.peers, self.node):
             raise ValueError(complaint)
         receivers = {peer.name for peer in self.peers if peer.send}
         for rule in self.rules:
@@ -190,12 +193,35 @@ def load_site(
         raise SettingsRefused("\n".join(sentences(error, Site, path))) from None
 
 
+def _tls_missing(peers: Iterable[PeerSettings], node: NodeSettings) -> str:
+    """What [peer.tls] tables take from a [node.tls] that is not there; empty where nothing is missing."""
+    if node.tls is not None:
+        return ""
+    for peer in peers:
+        if peer.tls is not None and peer.tls.send and peer.tls.ca_file is None:
+            return f"[peer.tls] of {peer.name!r} needs ca_file: there is no [node.tls] to take it from"
+        if peer.tls is not None and peer.receive and peer.tls.required:
+            return (
+                f"{peer.name!r} could never call: its [peer.tls] requires TLS, and there is no [node.tls]."
+                " Give one, or receive = false, or required = false"
+            )
+    return ""
+
+
 def _placed(site: Site, folder: Path) -> Site:
-    """The same with the files of `[peer.web]` seen from `folder`."""
-    peers = (
-        peer.model_copy(update={"web": peer.web.under(folder)}) if peer.web else peer for peer in site.peers
+    """The same with the files of tables within tables seen from `folder`; [node.tls] lends to peers."""
+    tls = site.node.tls.under(folder) if site.node.tls else None
+    peers = tuple(
+        peer.model_copy(
+            update={
+                "web": peer.web and peer.web.under(folder),
+                "user": peer.user and peer.user.under(folder),
+                "tls": peer.tls and peer.tls.under(folder).completed(tls),
+            }
+        )
+        for peer in site.peers
     )
-    return site.model_copy(update={"peers": tuple(peers)})
+    return site.model_copy(update={"node": site.node.model_copy(update={"tls": tls}), "peers": peers})
 
 
 def read_tables(path: Path | None) -> dict[str, Any]:

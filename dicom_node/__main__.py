@@ -26,6 +26,7 @@ from ledger.errors import SiteError
 from ledger.identifiers import AETitle
 from ledger.store.ledger import Ledger
 
+_LOOK_S = 0.5  # How late a signal may be noticed.
 log = structlog.get_logger()
 
 
@@ -77,7 +78,9 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
                     ledger.record_event("node", "started", because=f"listening on port {node.port}")
                     log.info("node.started", port=node.port, ae_title=site.node.ae_title)
                     print(f"ready {node.port}", flush=True)  # noqa: T201
-                    stopping.wait()
+                    # A signal that falls between the last look and going to sleep wakes nobody up.
+                    while not stopping.wait(_LOOK_S):
+                        pass
                 finally:
                     fetching.stop()
                     watch.stop()

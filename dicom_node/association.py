@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
 from dicom_node.acceptor import BoundedAssociation
+from dicom_node.binding import Caller, entitled, stranger
+from dicom_node.connection import BoundedSocket
 from dicom_node.contexts import commitment_context
+from dicom_node.handshake import Proof, is_goodbye, words
 from dicom_node.peers import PeerSettings, calling_as
 from dicom_node.quotas import Quotas
 from dicom_node.refusals import Kind, Refusals
@@ -17,6 +21,7 @@ from dicom_node.settings import NodeSettings
 from dicom_node.spool import Room, Spool
 from dicom_node.status import Rejection
 from dicom_node.turnstile import kept_for_known
+from dicom_node.user_identity import Introduction, unproven
 from ledger.identifiers import AETitle
 
 log = structlog.get_logger()
@@ -24,11 +29,18 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What an A-ASSOCIATE-RQ says of its two ends, as text from the wire."""
+    """What an A-ASSOCIATE-RQ says of its two ends, as text from the wire, and what TLS proved."""
 
     calling: str
     called: str
     address: str
+    proof: Proof | None = None  #: None without TLS
+    user: Introduction | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return Caller(self.calling, self.address, self.proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +71,13 @@ def refusal(
             f"{calling} at {request.address} calls another AE title than ours ({settings.ae_title}):"
             " correct it at that machine",
         )
-    if settings.callers == "known" and (because := _unknown(calling, request.address, peers)):
-        return Refusal(Rejection.CALLING_AE_TITLE_UNKNOWN, because)
+    request, peers = replace(request, calling=calling), tuple(peers)
+    if unknown := _unknown(request, settings, peers):
+        return unknown
     if because := _no_place(
-        replace(request, calling=calling),
+        request,
         settings,
-        tuple(peers),
+        peers,
         open_associations=open_associations,
         open_of_caller=open_of_caller,
     ):
@@ -99,17 +112,20 @@ def _no_place(
     return f"{open_associations} associations are open, which is the limit"
 
 
-def _unknown(calling: str, address: str, peers: Iterable[PeerSettings]) -> str:
-    """Why `calling` at `address` is not one of `peers`; empty where it is."""
-    # An archive calls back to report about what it got, also where it stores nothing here.
-    known = [
-        peer for peer in peers if (peer.receive or peer.confirm == "commitment") and peer.ae_title == calling
-    ]
-    if not known:
-        return f"{calling} at {address} is no [[peer]] with receive = true"
-    if not any(peer.calls_from(address) for peer in known):
-        return f"{calling} calls from {address}, which is not among its addresses"
-    return ""
+def _unknown(request: Request, settings: NodeSettings, peers: tuple[PeerSettings, ...]) -> Refusal | None:
+    """Why the caller is not taken for who it says it is; None where it is."""
+    caller, known_only = request.caller, settings.callers == "known"
+    if request.proof is None and settings.tls is not None and not settings.tls.plain:
+        return Refusal(
+            Rejection.CALLING_AE_TITLE_UNKNOWN,
+            f"{caller} calls without TLS, which plain = false in [node.tls] forbids",
+        )
+    if because := stranger(caller, peers, known_only=known_only):
+        return Refusal(Rejection.CALLING_AE_TITLE_UNKNOWN, because)
+    theirs = entitled(caller, peers, known_only=known_only)
+    if because := unproven(request.user, theirs, secure=request.proof is not None):
+        return Refusal(Rejection.USER_UNKNOWN, f"{caller} {because}")
+    return None
 
 
 class Doorkeeper:
@@ -143,6 +159,8 @@ class Doorkeeper:
         if refused is None:
             if self._only_reports(association):
                 association.acceptor.supported_contexts = [commitment_context()]
+            if (introduced := _introduction(association)) is not None and introduced.answer_wanted:
+                association.acceptor.add_negotiation_item(_confirmation())
             return
         association.acse.send_reject(*refused.rejection.parts)
         association.is_rejected = True
@@ -155,6 +173,14 @@ class Doorkeeper:
             reason=".".join(map(str, refused.rejection.parts)),
             address=str(association.requestor.address),
         )
+
+    def insecure(self, error: OSError, address: str) -> None:
+        """A TLS handshake failed."""
+        said = words(error)
+        if is_goodbye(error):
+            log.info("tls.closed", address=address, because=said)
+        else:
+            self._refusals.note(Kind.TLS, f"no TLS with {address}: {said}", reason=said, address=address)
 
     def over(self, association: Association) -> None:
         """The association ended, however it ended."""
@@ -183,7 +209,13 @@ class Doorkeeper:
             return Refusal(Rejection.CALLING_AE_TITLE_UNKNOWN, "the request says nothing of its sender")
         calling, address = _calling(association), str(association.requestor.address)
         refused = refusal(
-            Request(calling=calling, called=str(asked.called_ae_title or ""), address=address),
+            Request(
+                calling=calling,
+                called=str(asked.called_ae_title or ""),
+                address=address,
+                proof=_proof(association),
+                user=_introduction(association),
+            ),
             settings=self._settings,
             peers=self._peers,
             open_associations=self._senders.associations(),
@@ -196,14 +228,42 @@ class Doorkeeper:
 
     def _only_reports(self, association: Association) -> bool:
         """Whether the caller is let in for nothing but its reports of storage commitment."""
-        asked = association.requestor.primitive
-        assert asked is not None, "it was judged by what it asked"
-        calling = str(AETitle.parse(asked.calling_ae_title or ""))
-        known = [peer for peer in self._peers if peer.ae_title == calling]
-        return self._settings.callers == "known" and not any(peer.receive for peer in known)
+        if self._settings.callers != "known":
+            return False
+        caller = Caller(
+            str(AETitle.parse(_calling(association))),
+            str(association.requestor.address),
+            _proof(association),
+        )
+        return not any(peer.receive for peer in entitled(caller, self._peers, known_only=True))
 
 
 def _calling(association: Association) -> str:
     """The calling AE title, as text from the wire; empty where there was no request."""
     asked = association.requestor.primitive
     return str(asked.calling_ae_title or "").strip(" \0") if asked is not None else ""
+
+
+def _proof(association: Association) -> Proof | None:
+    """What TLS proved of the caller; None without TLS."""
+    connection = association.dul.socket
+    return connection.proof if isinstance(connection, BoundedSocket) else None
+
+
+def _introduction(association: Association) -> Introduction | None:
+    said = association.requestor.user_identity
+    if said is None:
+        return None
+    return Introduction(
+        said.user_identity_type or 0,
+        said.primary_field or b"",
+        said.secondary_field or b"",
+        bool(said.positive_response_requested),
+    )
+
+
+def _confirmation() -> UserIdentityNegotiation:
+    """That a name, or a name and a passcode, was checked; it has no content (PS3.7 §D.3.3.7.2)."""
+    item = UserIdentityNegotiation()
+    item.server_response = b""
+    return item

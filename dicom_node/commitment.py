@@ -25,7 +25,8 @@ from dicom_node.commitment_messages import (
     encode_request,
 )
 from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN, PeerSettings
-from dicom_node.requestor import Deadline, RequestedAssociation, associate
+from dicom_node.reach import Deadline
+from dicom_node.requestor import RequestedAssociation, associate
 from dicom_node.send import response_status
 from dicom_node.upper_layer import ContextResult, PeerConfused, ProposedContext, command_set, number
 from ledger.errors import PeerError

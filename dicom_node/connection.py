@@ -4,11 +4,13 @@ pynetdicom 3.0.4 reads a PDU with a blocking `recv` and believes any length that
 """
 
 import select
+import ssl
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.transport import AssociationSocket
 
+from dicom_node.handshake import Proof
 from dicom_node.settings import NodeSettings
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class BoundedSocket(AssociationSocket):
     """Reads a PDU within a time and a length, or closes."""
 
     limits: NodeSettings
+    proof: Proof | None = None  #: what TLS proved of the peer; None without TLS
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -41,7 +44,8 @@ class BoundedSocket(AssociationSocket):
         """Whether there is something to read within `timeout_s`; False as soon as `wake` is readable."""
         if self.socket is None or not self._is_connected:
             return False
-        if self.left:
+        # What TLS has decrypted and not given out is seen by no poll.
+        if self.left or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
         try:
             poll = select.poll()

@@ -13,6 +13,7 @@ from dicom_node.acceptor import BoundedAssociation
 from dicom_node.association import Doorkeeper
 from dicom_node.ballast import Ballast
 from dicom_node.contexts import supported_contexts
+from dicom_node.gate import Gate
 from dicom_node.group import GroupCommit
 from dicom_node.hand_in import BackDoor
 from dicom_node.long_headers import LongHeaders
@@ -32,19 +33,23 @@ from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
 
+_LOOPBACK = ("127.0.0.1", "::1")  # by whether the node's own address is one of IPv6
+
 
 class PortTaken(SiteError):
     """Nothing can listen at the node's address."""
 
 
 class Node:
-    """A C-ECHO, C-STORE and storage commitment SCP on one port.
+    """A C-ECHO, C-STORE and storage commitment SCP on one port, and on one more for TLS.
 
     A context manager: it serves between enter and exit.
     """
 
     def __init__(self, site: NodeSite, ledger: Ledger, spool: Spool) -> None:
-        """Raise `PortTaken` where the address cannot be listened at. Nothing is accepted yet."""
+        """Raise `PortTaken` where an address cannot be listened at, `TlsUnusable` where certificates
+        cannot be used. Nothing is accepted yet.
+        """
         self._site = site
         self.senders = Senders()
         self.group = GroupCommit(spool, ledger)
@@ -93,36 +98,62 @@ class Node:
         ae.network_timeout = site.node.idle_s
         ae.acse_timeout = site.node.artim_s
         ae.supported_contexts = supported_contexts()
-        try:
-            server = ae.make_server(
-                (site.node.host, site.node.port),
-                evt_handlers=[
-                    (evt.EVT_REQUESTED, lambda event: requested(event.assoc)),
-                    (evt.EVT_N_ACTION, self.promises.on_action),
-                    (evt.EVT_N_EVENT_REPORT, self.promises.on_report),
-                ],
-                server_class=BoundedServer,
-                request_handler=BoundedHandler,
+
+        def server_at(host: str, port: int) -> BoundedServer:
+            try:
+                server = ae.make_server(
+                    (host, port),
+                    evt_handlers=[
+                        (evt.EVT_REQUESTED, lambda event: requested(event.assoc)),
+                        # The doorkeeper has judged the user before; pynetdicom wants to be told again.
+                        (evt.EVT_USER_ID, lambda event: (True, None)),
+                        (evt.EVT_N_ACTION, self.promises.on_action),
+                        (evt.EVT_N_EVENT_REPORT, self.promises.on_report),
+                    ],
+                    server_class=BoundedServer,
+                    request_handler=BoundedHandler,
+                )
+            except OSError as error:
+                raise PortTaken(
+                    f"the node cannot listen at {host} port {port}: {error.strerror or error}"
+                ) from error
+            assert isinstance(server, BoundedServer)
+            server.limits = site.node
+            server.on_over = door.over
+            server.turnstile = self.turnstile
+            server.open_stream = opener(self.receiver, self.senders, site.node, site.peers)
+            ae._servers.append(server)
+            return server
+
+        tls = site.node.tls
+        self._gate = Gate(tls, told=self.refusals.tell) if tls is not None else None
+        # Without plain DICOM this machine still asks there whether the node lives; everybody is refused.
+        plain_host = site.node.host if tls is None or tls.plain else _LOOPBACK[":" in site.node.host]
+        self._servers = [server_at(plain_host, site.node.port)]
+        if tls is not None:
+            try:
+                secure = server_at(site.node.host, tls.port)
+            except PortTaken:
+                self._servers[0].server_close()
+                raise
+            secure.gate, secure.on_insecure = self._gate, door.insecure
+            self._servers.append(secure)
+        self._threads = [
+            threading.Thread(
+                target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener", daemon=True
             )
-        except OSError as error:
-            raise PortTaken(
-                f"the node cannot listen at {site.node.host} port {site.node.port}: {error.strerror or error}"
-            ) from error
-        assert isinstance(server, BoundedServer)
-        server.limits = site.node
-        server.on_over = door.over
-        server.turnstile = self.turnstile
-        server.open_stream = opener(self.receiver, self.senders, site.node, site.peers)
-        ae._servers.append(server)
-        self._ae, self._server = ae, server
-        self._thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener", daemon=True
-        )
+            for server in self._servers
+        ]
 
     @property
     def port(self) -> int:
         """The TCP port that it listens on."""
-        return int(self._server.server_address[1])
+        return int(self._servers[0].server_address[1])
+
+    @property
+    def tls_port(self) -> int | None:
+        """The TCP port that it listens on for TLS; None where it does not."""
+        return int(self._servers[-1].server_address[1]) if self._gate is not None else None
 
     def start(self) -> None:
         """Begin to serve."""
@@ -130,7 +161,8 @@ class Node:
         self.ballast.start()
         self.group.start()
         self.promises.start()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         self._back_door.open()
 
     def stop(self) -> None:
@@ -140,8 +172,11 @@ class Node:
         """
         ends = time.monotonic() + self._site.node.stop_s
         self._back_door.close()
-        self._server.shutdown()  # No new connections from here on.
-        associations = self._server.active_associations
+        if self._gate is not None:
+            self._gate.stop()
+        for server in self._servers:
+            server.shutdown()  # No new connections from here on.
+        associations = [one for server in self._servers for one in server.active_associations]
         # Aborting waits for the peer's side of it; a peer that takes no part must not hold the others up.
         threads = [threading.Thread(target=each.abort, daemon=True) for each in associations]
         for thread in threads:

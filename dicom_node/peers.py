@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from dicom_node.limits import INSTANCE_BYTES_HARD, PeerQuota
+from dicom_node.tls_settings import PeerTlsSettings, PeerUserSettings
 from dicom_node.web_peer import WebPeerSettings
 from ledger.identifiers import AETitle, Uid
 
@@ -52,6 +53,8 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     host: str = ""
     port: int = Field(default=0, ge=0, le=65535)
     web: WebPeerSettings | None = None
+    tls: PeerTlsSettings | None = None  # None: it is called without TLS, and known by its AE title alone.
+    user: PeerUserSettings | None = None  # None: it is let in without a user.
     send: bool = True  # It may be the destination of results.
     receive: bool = True  # It may store instances here.
     # It calls from these networks only (CIDR); none means from anywhere.
@@ -123,7 +126,19 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
             )
         if self.retrieve == "move" and not self.receive:
             raise ValueError('retrieve = "move" brings images to our port: it needs receive = true')
+        if complaint := self._wrong_tls():
+            raise ValueError(complaint)
         return self
+
+    def _wrong_tls(self) -> str:
+        """What is wrong with [peer.tls] and [peer.user]; empty where nothing is."""
+        if (self.tls or self.user) and not self.speaks_dicom:
+            return f"{self.name} has no ae_title, host and port: for them are [peer.tls] and [peer.user]"
+        if self.user is not None and (self.tls is None or not self.tls.required):
+            return (
+                "[peer.user] needs a [peer.tls] with required = true: without TLS anybody can read who it is"
+            )
+        return ""
 
     @property
     def speaks_dicom(self) -> bool:

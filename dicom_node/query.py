@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Self
 
 from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN, PeerSettings
-from dicom_node.requestor import Deadline, RequestedAssociation, associate
+from dicom_node.reach import Deadline
+from dicom_node.requestor import RequestedAssociation, associate
 from dicom_node.send import response_status
 from dicom_node.upper_layer import (
     ContextResult,

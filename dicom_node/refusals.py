@@ -32,6 +32,7 @@ class Kind(StrEnum):
     """What was refused; the word is the event's name in the history."""
 
     CONNECTION = "connection_refused"  #: Closed before it cost a thread.
+    TLS = "tls_refused"  #: The two sides did not agree on TLS.
     ASSOCIATION = "association_rejected"  #: A-ASSOCIATE-RJ.
     ABORTED = "association_aborted"  #: Cut off by a limit, or for what PS3.8 does not allow.
     IDLE = "association_idle"  #: Ended because nothing was said: often an honest peer that forgot to release.

@@ -4,15 +4,12 @@ Why not pynetdicom, which serves the other direction? Its timeouts do not cover 
 middle of a PDU, in any phase, so a stalled archive would hold a worker for ever (pynetdicom #569, #1004;
 measured with 3.0.4). Here there is one socket, no thread, and every wait ends at the deadline. A result is
 also sent from its file as it lies there, never decoded and encoded again.
-
-Looking up a host name is the one wait that the deadline does not cover; the system's resolver has its own.
 """
 
-import os
 import select
 import socket
+import ssl
 import struct
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -20,6 +17,7 @@ from typing import BinaryIO, TypeVar
 
 from dicom_node.blocks import blocks
 from dicom_node.peers import PeerSettings
+from dicom_node.reach import Deadline, PeerSilent, reach, words
 from dicom_node.upper_layer import (
     ABORT,
     RELEASE_REPLY,
@@ -62,14 +60,6 @@ REJECTIONS: dict[tuple[int, int], str] = {
 }
 
 
-class PeerAway(PeerError):
-    """No connection to the peer could be made."""
-
-
-class PeerSilent(PeerError):
-    """The peer did not do its part before the deadline."""
-
-
 class PeerGone(PeerError):
     """The connection ended in the middle of an association."""
 
@@ -80,22 +70,6 @@ class AssociationRejected(PeerError):
 
 class AssociationAborted(PeerError):
     """The peer answered A-ABORT."""
-
-
-class Deadline:
-    """A point on the monotonic clock after which nothing is waited for."""
-
-    def __init__(self, seconds: float) -> None:
-        """Start now."""
-        self.seconds = seconds
-        self._ends = time.monotonic() + seconds
-
-    def left(self, doing: str) -> float:
-        """The seconds that are left. Raises `PeerSilent` where none are."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise PeerSilent(f"it did not finish within {self.seconds:g} s while we were {doing}")
-        return left
 
 
 class RequestedAssociation:
@@ -224,7 +198,7 @@ def associate(
     peer: PeerSettings, *, calling: AETitle, contexts: Sequence[ProposedContext], deadline: Deadline
 ) -> Iterator[RequestedAssociation]:
     """An association with `peer`: released at the end, aborted where the block fails, closed in any case."""
-    wire = _Wire(_connected(peer, deadline), peer, calling, deadline)
+    wire = _Wire(reach(peer, deadline), peer, calling, deadline)
     try:
         wire.send(
             associate_request(
@@ -261,22 +235,33 @@ class _Wire:
         try:
             return str(self._socket.getsockname()[0]), str(self._socket.getpeername()[0])
         except OSError as error:
-            raise PeerGone(f"it closed the connection: {_words(error)}") from error
+            raise PeerGone(f"it closed the connection: {words(error)}") from error
 
     def take(self, take: Callable[[socket.socket, bytearray], T]) -> T:
         return take(self._socket, self._ahead)
 
     def send(self, data: bytes | memoryview, doing: str = "sending to it") -> None:
         try:
-            self._socket.settimeout(self.deadline.left(doing))
-            self._socket.sendall(data)
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._send_secure(self._socket, data, doing)
+            else:
+                self._socket.settimeout(self.deadline.left(doing))
+                self._socket.sendall(data)
         except TimeoutError:
             self.deadline.left(doing)
             raise PeerSilent(f"it took nothing more while we were {doing}") from None
         except OSError as error:
             # It may have said why before it closed: an abort that lies in the buffer says more than EPIPE.
             self._hear_last_words()
-            raise PeerGone(f"it closed the connection while we were {doing}: {_words(error)}") from error
+            raise PeerGone(f"it closed the connection while we were {doing}: {words(error)}") from error
+
+    def _send_secure(self, connection: ssl.SSLSocket, data: bytes | memoryview, doing: str) -> None:
+        """`sendall` of TLS would grant the time that is left to each record anew."""
+        with memoryview(data) as view:
+            sent = 0
+            while sent < len(view):
+                connection.settimeout(self.deadline.left(doing))
+                sent += connection.send(view[sent:])
 
     def receive(self, limit: int, doing: str) -> tuple[PDUType, bytes]:
         """One PDU. What ends an association is raised, not given back."""
@@ -303,6 +288,9 @@ class _Wire:
                 return kind, body
 
     def readable(self, within_s: float) -> bool:
+        # What TLS has decrypted and not given out is seen by no poll.
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(max(0.0, within_s) * 1000))
@@ -335,7 +323,7 @@ class _Wire:
                 self.deadline.left(doing)
                 raise PeerSilent(f"it said nothing more while we were {doing}") from None
             except OSError as error:
-                raise PeerGone(f"the connection broke while we were {doing}: {_words(error)}") from error
+                raise PeerGone(f"the connection broke while we were {doing}: {words(error)}") from error
             if not part:
                 raise PeerGone(f"it closed the connection while we were {doing}")
             received += part
@@ -354,37 +342,3 @@ class _Wire:
         )
         how = "for now" if result == 2 else "permanently"
         return f"it rejected the association {how} ({result}/{source}/{reason}): {words}"
-
-
-def _connected(peer: PeerSettings, deadline: Deadline) -> socket.socket:
-    """A TCP connection to the first of the peer's addresses that takes one."""
-    if not peer.speaks_dicom:
-        raise PeerAway(f"{peer.name} has no host and port in the settings: it is reached over the web only")
-    try:
-        addresses = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise PeerAway(f"the host name {peer.host} is not known here: {_words(error)}") from error
-    failure = "it has no address"
-    for family, kind, protocol, _, address in addresses:
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(min(peer.connect_s, deadline.left("connecting to it")))
-            connection.connect(address)
-            # An answer is small and waited for: Nagle's algorithm would hold it back.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except TimeoutError:
-            connection.close()
-            failure = f"nothing answered within {peer.connect_s:g} s"
-        except OSError as error:
-            connection.close()
-            failure = _words(error)
-        except PeerSilent:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise PeerAway(f"no connection to {peer.host} port {peer.port}: {failure}")
-
-
-def _words(error: OSError) -> str:
-    return (os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)).lower()

@@ -14,8 +14,9 @@ from dicom_node.contexts import TRANSFER_SYNTAXES, storage_sop_classes
 from dicom_node.fragments import Piece
 from dicom_node.listing import Listing, Portion
 from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN, PeerSettings
+from dicom_node.reach import Deadline, PeerSilent
 from dicom_node.receive import Offer, Receiver, Reception
-from dicom_node.requestor import Deadline, PeerSilent, RequestedAssociation, associate
+from dicom_node.requestor import RequestedAssociation, associate
 from dicom_node.retrieve import (
     SOME_FAILED,
     SUCCESS,

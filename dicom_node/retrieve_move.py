@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from dicom_node.listing import Portion
 from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN, PeerSettings
-from dicom_node.requestor import Deadline, PeerSilent, RequestedAssociation, associate
+from dicom_node.reach import Deadline, PeerSilent
+from dicom_node.requestor import RequestedAssociation, associate
 from dicom_node.retrieve import (
     SOME_FAILED,
     SUCCESS,

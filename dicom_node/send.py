@@ -33,7 +33,8 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
 from dicom_node.peers import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, PeerSettings
-from dicom_node.requestor import Deadline, RequestedAssociation, associate
+from dicom_node.reach import Deadline
+from dicom_node.requestor import RequestedAssociation, associate
 from dicom_node.upper_layer import ContextResult, PeerConfused, ProposedContext, command_set, number
 from ledger.errors import PeerError, SiteError
 from ledger.identifiers import AETitle, Uid

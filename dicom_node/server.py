@@ -1,7 +1,11 @@
-"""The server that listens: which connections may stay, decided before any of them costs a thread."""
+"""The servers that listen: which connections may stay, decided before any of them costs a thread.
+
+A TLS handshake is done in the thread of its connection: nobody else waits for a peer that is silent in it.
+"""
 
 import gc
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +16,11 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicom_node.acceptor import BoundedAssociation
 from dicom_node.connection import BoundedSocket
+from dicom_node.gate import Gate
+from dicom_node.handshake import proof_of
 from dicom_node.provider import OpenStream
 from dicom_node.settings import NodeSettings
-from dicom_node.turnstile import Turnstile
+from dicom_node.turnstile import Remote, Turnstile
 
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
@@ -30,10 +36,12 @@ class BoundedHandler(RequestHandler):
         server = self.server
         association = BoundedAssociation(self.ae, server.limits, server.association_over, server.open_stream)
         association._server = server
-        association.came_from = self.client_address[:2]
+        association.came_from = server.remote(self.client_address)
         association.name = f"AcceptorThread-{self.client_address[0]}"  # pynetdicom finds them by the word
         connection = BoundedSocket(association, client_socket=self.request)
         connection.limits = server.limits
+        if isinstance(self.request, ssl.SSLSocket):
+            connection.proof = proof_of(self.request)
         association.set_socket(connection)
 
         association.acceptor.maximum_length = self.ae.maximum_pdu_size
@@ -64,6 +72,8 @@ class BoundedServer(ThreadedAssociationServer):
     limits = NodeSettings()
     on_over: Callable[[Association], None] = staticmethod(lambda association: None)
     open_stream: OpenStream
+    gate: Gate | None = None  #: Makes every connection one over TLS.
+    on_insecure: Callable[[OSError, str], None] = staticmethod(lambda error, address: None)
     turnstile = Turnstile(limits)
     _ended, _collected_at = False, 0.0
 
@@ -88,15 +98,30 @@ class BoundedServer(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether the connection may stay; decided before it costs a thread."""
-        return self.turnstile.enter(request, client_address[:2])
+        return self.turnstile.enter(request, self.remote(client_address))
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Start the association; a connection that never becomes one is given back."""
         try:
+            if self.gate is not None:
+                request = self._secured(self.gate, request, client_address[0])
             self.finish_request(request, client_address)
         except Exception:  # The outermost frame of this thread: whatever it was, the connection is over.
-            self.turnstile.leave(client_address[:2])
+            self.turnstile.leave(self.remote(client_address))
             self.shutdown_request(request)
+
+    def _secured(self, gate: Gate, request: Any, address: str) -> ssl.SSLSocket:
+        """The same connection over TLS. Raises `OSError` where that cannot be, after it was told."""
+        try:
+            return gate.secure(request)
+        except OSError as error:
+            if not gate.stopping:
+                self.on_insecure(error, address)
+            raise
+
+    def remote(self, client_address: Any) -> Remote:
+        """What tells the connection from all others, also from those of the same peer to another server."""
+        return (*client_address[:2], int(self.server_address[1]))
 
     def association_over(self, association: Association) -> None:
         """The thread of an association ends."""

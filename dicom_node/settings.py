@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from dicom_node.limits import INSTANCE_BYTES_HARD, DataSetSettings, Quota
 from dicom_node.peers import ALL_WITNESSES, AETitleText, PeerSettings, Witnesses
 from dicom_node.routing import Rule
+from dicom_node.tls_settings import NodeTlsSettings
 from ledger.settings import LedgerSettings
 
 _GIB = 1 << 30
@@ -71,6 +72,7 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     throughput_min_bytes_s: int = Field(default=16 << 10, ge=0)
     throughput_s: float = Field(default=30.0, gt=0)
     stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.
+    tls: NodeTlsSettings | None = None  # None: plain DICOM only.
 
 
 class SpoolSettings(BaseModel, frozen=True, extra="forbid"):

@@ -26,6 +26,7 @@ class Rejection(IntEnum):
     """Why an association is refused (A-ASSOCIATE-RJ, PS3.8 §9.3.4): one byte each: result, source, reason."""
 
     CALLING_AE_TITLE_UNKNOWN = 0x010103  #: permanent, service user
+    USER_UNKNOWN = 0x010101  #: permanent, service user, no reason given: the standard has none for users
     CALLED_AE_TITLE_UNKNOWN = 0x010107  #: permanent, service user
     CONGESTION = 0x020301  #: transient, presentation: no room on the disk
     TOO_MANY_ASSOCIATIONS = 0x020302  #: transient, presentation: local limit exceeded

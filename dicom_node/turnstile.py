@@ -25,8 +25,8 @@ from dicom_node.settings import NodeSettings
 
 _BUCKETS_MAXIMUM = 4096  # addresses whose rate is remembered
 
-#: An address and a port: what tells one connection from another.
-Remote = tuple[str, int]
+#: An address, its port and that of ours: what tells one connection from another.
+Remote = tuple[str, *tuple[int, ...]]
 #: Is told the reason in a word, in a sentence, and the address.
 Told = Callable[[str, str, str], None]
 

@@ -31,7 +31,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dicom_node.peers import PeerSettings
-from dicom_node.requestor import Deadline, PeerAway, PeerGone, PeerSilent
+from dicom_node.reach import Deadline, PeerAway, PeerSilent
+from dicom_node.requestor import PeerGone
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_peer import WebPeerSettings
 from ledger.errors import PeerError

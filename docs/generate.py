@@ -99,15 +99,21 @@ def settings() -> str:
         if model is None:
             page += [f"## {title}", "", *_setting(Site, name, field), ""]
             continue
-        page += [
-            f"## {'[[' if repeated else '['}{title}{']]' if repeated else ']'}",
-            "",
-            inspect.getdoc(model) or "",
-            "",
-        ]
-        for key, inner in model.model_fields.items():
-            page += [f"### {title}.{inner.alias or key}", "", *_setting(model, key, inner), ""]
+        page += _table(title, model, repeated=repeated)
     return "\n".join(page)
+
+
+def _table(title: str, model: type[BaseModel], *, repeated: bool = False) -> list[str]:
+    """A table of wetread.toml, then the tables within it."""
+    page = [f"## {'[[' if repeated else '['}{title}{']]' if repeated else ']'}", ""]
+    page += [inspect.getdoc(model) or "", ""]
+    for key, field in model.model_fields.items():
+        page += [f"### {title}.{field.alias or key}", "", *_setting(model, key, field), ""]
+    for key, field in model.model_fields.items():
+        inner, _ = _model_of(field.annotation)
+        if inner is not None:
+            page += _table(f"{title}.{key}", inner)
+    return page
 
 
 def commands() -> str:

@@ -7,7 +7,8 @@ from itertools import count
 from pydicom.dataset import Dataset
 
 from dicom_node.peers import PeerSettings
-from dicom_node.requestor import Deadline, ProposedContext, RequestedAssociation, associate
+from dicom_node.reach import Deadline
+from dicom_node.requestor import ProposedContext, RequestedAssociation, associate
 from dicom_node.upper_layer import command_set
 from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid

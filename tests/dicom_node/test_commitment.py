@@ -24,7 +24,8 @@ from dicom_node.commitment_messages import (
     encode_request,
 )
 from dicom_node.peers import PeerSettings
-from dicom_node.requestor import PeerAway, PeerGone, PeerSilent
+from dicom_node.reach import PeerAway, PeerSilent
+from dicom_node.requestor import PeerGone
 from dicom_node.upper_layer import PeerConfused, command_set, data_header
 from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid

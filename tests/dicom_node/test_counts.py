@@ -15,7 +15,7 @@ from pynetdicom import AE, evt
 from dicom_node.counts import CountedBy, SeriesCounts, StudyCount, count_series, count_study
 from dicom_node.peers import PeerSettings
 from dicom_node.query import STUDY_ROOT_FIND, QueryRefused
-from dicom_node.requestor import PeerAway, PeerSilent
+from dicom_node.reach import PeerAway, PeerSilent
 from dicom_node.send import send_many
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import write_instance

@@ -14,7 +14,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from dicom_node import promises
 from dicom_node.commitment import Told, ask_for_commitment
 from dicom_node.commitment_messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, Report, Request, decode_report
-from dicom_node.requestor import AssociationRejected, Deadline, associate
+from dicom_node.reach import Deadline
+from dicom_node.requestor import AssociationRejected, associate
 from dicom_node.send import send_many
 from dicom_node.upper_layer import ProposedContext, command_set
 from ledger.identifiers import AETitle, Uid

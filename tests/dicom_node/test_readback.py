@@ -7,8 +7,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 
+from dicom_node.reach import PeerAway
 from dicom_node.readback import STUDY_ROOT_FIND, QueryRefused, find_instance
-from dicom_node.requestor import PeerAway
 from dicom_node.send import AnswerKind, send
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import write_instance

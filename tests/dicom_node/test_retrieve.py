@@ -20,8 +20,9 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as St
 from dicom_node.contexts import TRANSFER_SYNTAXES, storage_sop_classes
 from dicom_node.listing import ListedSeries, Listing, Portion, list_study, missing, portions
 from dicom_node.peers import PeerSettings
+from dicom_node.reach import PeerAway, PeerSilent
 from dicom_node.receive import Receiver
-from dicom_node.requestor import AssociationAborted, PeerAway, PeerGone, PeerSilent
+from dicom_node.requestor import AssociationAborted, PeerGone
 from dicom_node.retrieve import RetrievalRefused, RetrievalStopped, Retrieved
 from dicom_node.retrieve_get import Getter, storage_contexts
 from dicom_node.retrieve_move import STUDY_ROOT_MOVE, Mover

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from dicom_node.reach import PeerSilent
 from dicom_node.readback import find_instance
-from dicom_node.requestor import PeerSilent
 from dicom_node.send import AnswerKind, echo, send
 from dicom_node.upper_layer import RELEASE_REPLY, command_set, data_header
 from ledger.identifiers import AETitle, Uid

@@ -11,7 +11,7 @@ import pytest
 from dicom_node.counts import CountedBy, SeriesCounts, StudyCount
 from dicom_node.peers import PeerSettings
 from dicom_node.query import QueryRefused
-from dicom_node.requestor import PeerAway
+from dicom_node.reach import PeerAway
 from dicom_node.send import send_many
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_query import count_series, count_study, find_instance

@@ -11,7 +11,8 @@ import pytest
 
 from dicom_node.peers import PeerSettings
 from dicom_node.query import QueryRefused
-from dicom_node.requestor import PeerAway, PeerGone, PeerSilent
+from dicom_node.reach import PeerAway, PeerSilent
+from dicom_node.requestor import PeerGone
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_peer import WebPeerSettings
 from dicom_node.web_query import count_study

@@ -1,10 +1,13 @@
-"""A certificate authority for one test, by the openssl program: a server's certificate and clients'."""
+"""A certificate authority of the tests: made by the `openssl` program, gone with its folder."""
 
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.certificate import read_certificate
 from tests.peers.programs import find
+
+_ELLIPTIC = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")  # made in no time, unlike RSA
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Pair:
         path.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
         return path
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, as settings want it."""
+        return read_certificate(self.certificate).fingerprint
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -32,23 +40,31 @@ class Authority:
     def ca(self) -> Path:
         return self.folder / "ca.pem"
 
-    def sign(self, name: str) -> Pair:
-        """A certificate for `name`, good for 127.0.0.1 and localhost."""
+    def sign(
+        self,
+        name: str,
+        *,
+        days: int = 2,
+        names: str = "IP:127.0.0.1,DNS:localhost",
+        password: str | None = None,
+        rsa_bits: int | None = None,
+    ) -> Pair:
+        """A certificate for `name`; one that has expired where `days` is negative."""
         key, request, certificate = (self.folder / f"{name}.{end}" for end in ("key", "csr", "pem"))
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n")
-        _openssl(
-            "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}"
-        )
+        extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
+        kind = (f"rsa:{rsa_bits}",) if rsa_bits else _ELLIPTIC
+        lock = ("-nodes",) if password is None else ("-passout", f"pass:{password}")
+        _openssl("req", "-newkey", *kind, *lock, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         _openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.folder / "ca.key",
-                 "-days", "2", "-CAcreateserial", "-extfile", extensions, "-out", certificate)  # fmt: skip
+                 "-days", days, "-CAcreateserial", "-extfile", extensions, "-out", certificate)  # fmt: skip
         return Pair(certificate, key)
 
 
 def authority(folder: Path) -> Authority:
     """A new one, whose files lie in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "ca.key", "-out",
+    _openssl("req", "-x509", "-newkey", *_ELLIPTIC, "-nodes", "-keyout", folder / "ca.key", "-out",
              folder / "ca.pem", "-days", "2", "-subj", "/CN=Test CA")  # fmt: skip
     return Authority(folder)
 

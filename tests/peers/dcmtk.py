@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.peers.certificates import Authority, Pair
 from tests.peers.loopback import free_port, listening, until
 from tests.peers.programs import find
 
@@ -34,6 +35,22 @@ def storescu(
         capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH":
         "/usr/bin"},
     )  # fmt: skip
+
+
+def echoscu(
+    port: int, *, calling: str = "SCANNER", called: str = "WETREAD", options: Iterable[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """One C-ECHO."""
+    return subprocess.run(
+        [find("echoscu"), "-v", "-aet", calling, "-aec", called, *options, "127.0.0.1", str(port)],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
+    )  # fmt: skip
+
+
+def tls_options(identity: Pair, authority: Authority) -> list[str]:
+    """What makes any of the programs speak TLS as `identity`, and trust `authority`."""
+    return ["+tls", str(identity.key), str(identity.certificate), "+cf", str(authority.ca)]
 
 
 @dataclass
