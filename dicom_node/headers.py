@@ -36,7 +36,7 @@ Headers = Mapping[str, str]  #: keyword → text; several values are joined by a
 _ITEMS_PER_FRAME, _ELEMENTS_PER_FRAME = 40, 200
 _FRAME_BYTES_MINIMUM = 4096  # A frame without so many bytes of data set is not one that counts.
 _LEVEL_BYTES_MINIMUM = 16  # A sequence within an item costs so much: its own header and that of its item.
-_LONG_VALUE = 65_535  # bytes; only longer ones can have more values than they may
+_LONG_VALUE = 65_534  # bytes; only longer ones can have more values than they may
 _VALUE_KEPT_MAXIMUM = 1024  # bytes; longer values are no names of anything
 _KEPT_MAXIMUM = 1000  # values
 
@@ -239,17 +239,17 @@ class _Walker:
 
     def _element(self, position: int, end: int, *, implicit_vr: bool) -> _Element:
         """The element whose tag is at `position`; its value, if its length is defined, ends before `end`."""
-        self._elements += 1
-        if self._elements > self._elements_max:
-            raise UnsafeDataSet(
-                f"there are more than {self._elements_max} elements ([data_set] elements_max)"
-            )
         if position + 8 > end:
             raise HeaderUnreadable(f"the data set ends inside the element at byte {position}")
         if position + 12 > len(self.data) < end:
             raise MoreNeeded("the beginning of the data set ends before its pixel data")
         group, number = _TAG.unpack_from(self.data, position)
         tag = group << 16 | number
+        self._elements += group != 0xFFFE  # Items are counted by themselves.
+        if self._elements > self._elements_max:
+            raise UnsafeDataSet(
+                f"there are more than {self._elements_max} elements ([data_set] elements_max)"
+            )
         vr, start = b"", position + 8
         if implicit_vr or group == 0xFFFE:  # Items and delimiters never have a VR (PS3.5 §7.5).
             length = int(_LONG_LENGTH.unpack_from(self.data, position + 4)[0])

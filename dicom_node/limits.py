@@ -50,7 +50,7 @@ class DataSetSettings(BaseModel, frozen=True, extra="forbid"):
     # At all levels together, and for each frame of a multi-frame image 200 more.
     elements_max: int = Field(default=200_000, ge=1)
     text_bytes_max: int = Field(default=_MIB, ge=1 << 16)  # One element of text, however many values it has.
-    values_max: int = Field(default=65_535, ge=1)  # Values in one element of text (PS3.5 §6.4).
+    values_max: int = Field(default=65_535, ge=65_535)  # Values in one element of text (PS3.5 §6.4).
     # Headers of more than 64 KiB are read in a process of their own, with these limits.
     header_s: float = Field(default=20.0, gt=0)  # For one data set; then the process is killed.
     header_bytes_max: int = Field(default=256 * _MIB, ge=64 * _MIB)  # Memory of the process.

@@ -75,9 +75,11 @@ def test_an_archive_in_backoff_is_away() -> None:
     )
 
 
-def refused(because: str, at: float, *, thing: str = "node", **detail: object) -> EventRecord:
+def refused(
+    because: str, at: float, *, thing: str = "node", event: str = "refused", **detail: object
+) -> EventRecord:
     return EventRecord(
-        at=at, thing=thing, thing_id=None, study_id=None, job_id=None, event="refused", before="", after="",
+        at=at, thing=thing, thing_id=None, study_id=None, job_id=None, event=event, before="", after="",
         because=because, detail={"address": "10.0.0.5", **detail},
     )  # fmt: skip
 
@@ -96,4 +98,26 @@ def test_who_was_refused_is_named_once_for_each_reason() -> None:
         f"a sender was refused once since {clock_time(2.0, 10.0)}: {nameless} (from 10.0.0.5)",
         f"objects of CT1 at 10.0.0.5 were refused 2 times since {clock_time(4.0, 10.0)}: "
         "image 5 is not what its command says",
+    ]
+
+
+def test_a_row_that_stands_for_many_counts_as_many() -> None:
+    many = "10.0.0.5 connects more than 20 times a second and asks for no association"
+    (said,) = words(
+        refusals=[
+            refused(many, 1.0, event="connection_refused", count=1),
+            refused(many, 11.0, event="connection_refused", count=9_999),
+        ],
+        now=20.0,
+    )
+    assert said == f"a connection was refused 10000 times since {clock_time(1.0, 20.0)}: {many}"
+
+
+def test_what_was_cut_off_and_what_was_put_off_are_told_apart() -> None:
+    slow = refused("silent for 10 s in the middle of a PDU", 1.0, event="association_aborted", count=2)
+    later = refused("CT1 sent enough", 2.0, thing="instance", event="postponed", calling="CT1", count=40)
+    assert words(refusals=[slow, later], now=10.0) == [
+        f"a sender was cut off 2 times since {clock_time(1.0, 10.0)}: silent for 10 s in the middle of a PDU "
+        "(from 10.0.0.5)",
+        f"objects of CT1 at 10.0.0.5 were put off 40 times since {clock_time(2.0, 10.0)}: CT1 sent enough",
     ]

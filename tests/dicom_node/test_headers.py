@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node.contexts import TRANSFER_SYNTAXES
-from dicom_node.headers import HeaderUnreadable, read_headers
+from dicom_node.headers import HeaderUnreadable, MoreNeeded, UnsafeDataSet, read_headers
+from dicom_node.limits import DataSetSettings
 from ledger.identifiers import Uid
 from tests.dicom_node.datasets import ct_slice, data_set_of, encoded, transfer_syntax_of
 from tests.peers.programs import real_data
@@ -172,3 +173,117 @@ def test_an_independent_reader_finds_the_same_uids_in_real_images(folder: str) -
             )
         compared += 1
     assert compared
+
+
+def defined(tag: int, inside: bytes) -> bytes:
+    """A sequence of defined length."""
+    return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, b"SQ", 0, len(inside)) + inside
+
+
+def item(inside: bytes = b"") -> bytes:
+    """An item of defined length."""
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(inside)) + inside
+
+
+def long_text(tag: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, vr, 0, len(value)) + value
+
+
+def nested(depth: int) -> bytes:
+    inside = b""
+    for _ in range(depth):
+        inside = defined(0x00081115, item(inside))
+    return inside
+
+
+def nested_undefined(depth: int) -> bytes:
+    inside = b""
+    for _ in range(depth):
+        inside = sequence(0x00081115, ITEM + inside + ITEM_END)
+    return inside
+
+
+STUDY = explicit(0x0020000D, b"UI", b"1.2.3\0")
+
+
+def test_the_limits_of_a_data_set_are_those_of_the_table() -> None:
+    shape = DataSetSettings()
+    assert (shape.depth_max, shape.items_max, shape.elements_max) == (32, 100_000, 200_000)
+    assert (shape.text_bytes_max, shape.values_max) == (1 << 20, 65_535)
+
+
+@pytest.mark.parametrize("nest", [nested, nested_undefined])
+def test_depth_counts_however_the_lengths_are_written(nest) -> None:
+    assert read_headers(nest(32) + STUDY, EXPLICIT)["StudyInstanceUID"] == "1.2.3"
+    with pytest.raises(UnsafeDataSet, match="more than 32 deep"):
+        read_headers(nest(33) + STUDY, EXPLICIT)
+
+
+@pytest.mark.parametrize(
+    ("data", "because"),
+    [
+        (defined(0x00081115, item() * 100_001), "more than 100000 sequence items"),
+        (defined(0x00081115, item(defined(0x00081199, item() * 100_000))), "more than 100000 sequence items"),
+        (sequence(0x00081115, (ITEM + ITEM_END) * 100_001), "more than 100000 sequence items"),
+        (defined(0x00081115, item(explicit(0x00081155, b"UI", b"") * 200_000)), "more than 200000 elements"),
+        (long_text(0x00080119, b"UC", b"x" * ((1 << 20) + 1)), r"\(0008,0119\) has 1048577 bytes of text"),
+        (long_text(0x00080119, b"UC", b"\\" * 65_535), r"\(0008,0119\) has 65536 values"),
+        (
+            defined(0x00081115, item(long_text(0x00080119, b"UC", b"\\" * 70_000))),
+            r"\(0008,0119\) has 70001 values",
+        ),
+    ],
+)
+def test_a_shape_that_hurts_parsers_is_told_apart_and_names_its_setting(data: bytes, because: str) -> None:
+    with pytest.raises(UnsafeDataSet, match=because) as told:
+        read_headers(data + STUDY, EXPLICIT)
+    assert "[data_set]" in str(told.value)
+
+
+def test_implicit_vr_hides_no_shape() -> None:
+    def element(tag: int, value: bytes) -> bytes:
+        return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+    study = element(0x0020000D, b"1.2.3\0")
+    with pytest.raises(UnsafeDataSet, match="sequence items"):
+        read_headers(element(0x00081115, item() * 100_001) + study, IMPLICIT)
+    # An IS value of four million backslashes: a minute of work and a gigabyte for a parser.
+    with pytest.raises(UnsafeDataSet, match="bytes of text"):
+        read_headers(element(0x00201208, b"\\" * 4_000_000) + study, IMPLICIT)
+    with pytest.raises(UnsafeDataSet, match="has 65537 values"):
+        read_headers(element(0x00201208, b"\\" * 65_536) + study, IMPLICIT)
+    # Binary values have no such limit.
+    assert (
+        read_headers(element(0x00420011, b"\\" * 4_000_000) + study, IMPLICIT)["StudyInstanceUID"] == "1.2.3"
+    )
+
+
+def test_long_text_of_one_value_may_be_full_of_backslashes() -> None:
+    text = long_text(0x0040A160, b"UT", b"\\" * 100_000)
+    assert read_headers(STUDY + text, EXPLICIT) == {"StudyInstanceUID": "1.2.3"}
+
+
+def test_what_is_broken_within_a_known_length_is_stepped_over() -> None:
+    broken = defined(0x00081115, b"\xff" * 2000)
+    within = sequence(0x00081115, item(b"\xff" * 2000))
+    assert read_headers(broken + within + STUDY, EXPLICIT) == {"StudyInstanceUID": "1.2.3"}
+
+
+def test_frames_bring_items_of_their_own_and_only_real_ones_do() -> None:
+    frames = 9600  # An enhanced CT of a perfusion: 320 slices at 30 times.
+    groups = item(b"".join(defined(0x00209111, item(explicit(0x00189074, b"DT", b""))) for _ in range(20)))
+    header = explicit(0x00280008, b"IS", b"9600")
+    per_frame = defined(0x52009230, groups * frames)
+    whole = len(header) + len(per_frame) + frames * 4096
+    with pytest.raises(MoreNeeded):  # It came to the pixel data, which are not here.
+        read_headers(header + per_frame, EXPLICIT, whole=whole)
+    # Whoever only says so has no more than others: there are no pixels for so many frames.
+    with pytest.raises(UnsafeDataSet, match="items"):
+        read_headers(header + per_frame, EXPLICIT)
+
+
+def test_a_site_may_let_more_in() -> None:
+    data = defined(0x00081115, item() * 100_001) + STUDY
+    assert read_headers(data, EXPLICIT, shape=DataSetSettings(items_max=200_000)) == {
+        "StudyInstanceUID": "1.2.3"
+    }

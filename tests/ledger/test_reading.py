@@ -99,6 +99,29 @@ def test_refused_senders_are_remembered_by_when_and_whence(ledger: Ledger) -> No
     ]
     assert [e.because for e in ledger.refusals(since=0.0, limit=2)] == ["another title", "another UID"]
 
+    for thing, event in (
+        ("node", "connection_refused"),
+        ("node", "association_aborted"),
+        ("node", "association_idle"),
+        ("instance", "postponed"),
+    ):
+        refuse(thing, event, event)
+    assert [e.event for e in ledger.refusals(since=0.0, limit=3)] == [
+        "connection_refused",
+        "association_aborted",
+        "postponed",
+    ]
+
+
+def test_callers_are_measured_by_what_they_have_here(ledger: Ledger) -> None:
+    assert ledger.open_by_caller() == {}
+    assert ledger.bytes_held_for("CT1") == 0
+    receive(ledger, "1.2.3")
+    receive(ledger, "1.2.4")
+    ((caller, studies),) = ledger.open_by_caller().items()
+    assert studies == 2
+    assert ledger.bytes_held_for(caller) > 0
+
 
 def test_asking_for_what_is_not_there_says_so(ledger: Ledger) -> None:
     with pytest.raises(NotInLedger, match="there is no study 5"):
