@@ -2,7 +2,7 @@
 
 A P-DATA-TF is as small as the peer wants it, often 16 KiB. Sent one by one, each costs two system calls and a
 copy, and a sender of results is slower than the network. So headers are written between the places that the
-data set is read into, and a megabyte leaves at a time (PS3.8 §9.3.5, §E.1).
+data set is read into, and many PDUs leave at a time (PS3.8 §9.3.5, §E.1).
 """
 
 import errno
@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from dicom_node.upper_layer import data_header
 
-_BLOCK_BYTES = 1 << 20
+# The peer works on one block while the next is read; and it stays in the processor's cache.
+_BLOCK_BYTES = 128 << 10
 _HEADER_BYTES = 12
 
 
@@ -29,7 +30,8 @@ def blocks(
         if (part := command[start : start + fragment_bytes])
     )
     headers = _HEADER_BYTES * -(-size // fragment_bytes)
-    view = memoryview(bytearray(min(max(_BLOCK_BYTES, len(head)), len(head) + headers + size)))
+    room = max(_BLOCK_BYTES, len(head), _HEADER_BYTES + fragment_bytes)
+    view = memoryview(bytearray(min(room, len(head) + headers + size)))
     at = len(head)
     view[:at] = head
     left = size

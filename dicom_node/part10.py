@@ -7,6 +7,7 @@ preamble may hold another program (CVE-2019-11687).
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from ledger.errors import StudyError
 from ledger.identifiers import AETitle, Uid
@@ -15,6 +16,7 @@ from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSI
 _MAGIC = b"\0" * 128 + b"DICM"
 _EXPLICIT_SHORT = struct.Struct("<HH2sH")
 _EXPLICIT_LONG = struct.Struct("<HH2sHI")
+_LONG_VRS = frozenset({b"OB", b"UN"})  # of those that occur in group 0002
 _META_MAXIMUM = 4096  # Ours is about 300 bytes; a larger one was not written by us.
 
 
@@ -61,7 +63,34 @@ def read_file_meta(start: bytes | memoryview) -> tuple[FileMeta, int]:
         raise NotOurFile("the file does not begin with File Meta Information of this node") from error
 
 
+def what_is_in(path: Path) -> tuple[Uid, Uid, Uid, int]:
+    """SOP class, SOP instance and transfer syntax of a file by any writer, and where its data set begins.
+
+    Raises `NotOurFile` for what is no Part 10 file, or none with a plain File Meta Information; `OSError`.
+    """
+    with path.open("rb", buffering=0) as file:
+        start = file.read(_META_MAXIMUM)
+    try:
+        values, end = _elements(start)
+        return Uid.parse(values[0x0002]), Uid.parse(values[0x0003]), Uid.parse(values[0x0010]), end
+    except (struct.error, ValueError, KeyError, IndexError) as error:
+        raise NotOurFile("the file does not begin with File Meta Information") from error
+
+
 def _read(start: bytes) -> tuple[FileMeta, int]:
+    values, end = _elements(start)
+    meta = FileMeta(
+        sop_class=Uid.parse(values[0x0002]),
+        sop_instance=Uid.parse(values[0x0003]),
+        transfer_syntax=Uid.parse(values[0x0010]),
+        sending=AETitle.parse(values[0x0017]),
+        receiving=AETitle.parse(values[0x0018]),
+    )
+    return meta, end
+
+
+def _elements(start: bytes) -> tuple[dict[int, str], int]:
+    """The elements of group 0002 as text, and where they end. Raises what broken bytes make Python raise."""
     if start[128:132] != b"DICM" or _EXPLICIT_SHORT.unpack_from(start, 132) != (2, 0, b"UL", 4):
         raise ValueError("no prefix or group length")
     position = 144
@@ -70,21 +99,14 @@ def _read(start: bytes) -> tuple[FileMeta, int]:
     while position < end:
         group, element, vr, length = _EXPLICIT_SHORT.unpack_from(start, position)
         position += 8
-        if vr == b"OB":
+        if vr in _LONG_VRS:
             (length,) = struct.unpack_from("<I", start, position)
             position += 4
         if group != 2 or position + length > len(start):
             raise ValueError("no file meta element")
-        values[element] = start[position : position + length].decode("ascii").rstrip("\0 ")
+        values[element] = start[position : position + length].decode("latin-1").rstrip("\0 ")
         position += length
-    meta = FileMeta(
-        sop_class=Uid.parse(values[0x0002]),
-        sop_instance=Uid.parse(values[0x0003]),
-        transfer_syntax=Uid.parse(values[0x0010]),
-        sending=AETitle.parse(values[0x0017]),
-        receiving=AETitle.parse(values[0x0018]),
-    )
-    return meta, position
+    return values, position
 
 
 def _short(element: int, vr: bytes, text: str) -> bytes:

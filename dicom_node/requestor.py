@@ -318,6 +318,8 @@ class _Wire:
         while len(received) < length:
             try:
                 self._socket.settimeout(self.deadline.left(doing))
+                # The peer's next segment may wait for our acknowledgement (Nagle); the kernel forgets this.
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 part = self._socket.recv(length - len(received))
             except TimeoutError:
                 self.deadline.left(doing)

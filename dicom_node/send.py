@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
-from pynetdicom.dsutils import split_dataset
 
+from dicom_node.part10 import NotOurFile, what_is_in
 from dicom_node.peers import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, PeerSettings
 from dicom_node.reach import Deadline
 from dicom_node.requestor import RequestedAssociation, associate
@@ -232,7 +231,7 @@ class _File:
             written = written_as(self.path, transfer_syntax)
             yield BytesIO(written), len(written)
             return
-        with self.path.open("rb") as file:
+        with self.path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size - self.offset
             file.seek(self.offset)
             yield file, size
@@ -251,16 +250,10 @@ def written_as(path: Path, transfer_syntax: Uid) -> bytes:
 
 def _read_meta(path: Path) -> _File:
     try:
-        meta, offset = split_dataset(path)
-        return _File(
-            path,
-            Uid.parse(meta.MediaStorageSOPInstanceUID),
-            Uid.parse(meta.MediaStorageSOPClassUID),
-            Uid.parse(meta.TransferSyntaxUID),
-            offset,
-        )
-    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
+        sop_class, sop_instance, transfer_syntax, offset = what_is_in(path)
+    except (OSError, NotOurFile) as error:
         raise ResultUnreadable(f"{path.name} cannot be sent: {error}") from error
+    return _File(path, sop_instance, sop_class, transfer_syntax, offset)
 
 
 def _chosen(file: _File, peer: PeerSettings, association: RequestedAssociation) -> tuple[int, Uid] | Answer:
