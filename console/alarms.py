@@ -12,7 +12,9 @@ from ledger.event import EventRecord
 from ledger.job import JobRecord
 from ledger.overview import Counts
 from ledger.result import Role
+from ledger.study import StudyRecord
 
+INCOMPLETE_S = 86400.0
 REFUSALS_S = 86400.0  # Who was refused longer ago has stopped trying, or was mended.
 _HAPPENED = {
     "connection_refused": "a connection was refused",
@@ -55,10 +57,12 @@ def alarms(
     deliveries: Iterable[DeliveryRecord],
     declined: Iterable[DeliveryRecord] = (),
     refusals: Iterable[EventRecord] = (),
+    incomplete: Sequence[StudyRecord] = (),
     now: float,
 ) -> list[Alarm]:
     """Everything that is out of order, the most urgent first. `parked` are jobs, `deliveries` those not
-    settled well, `declined` those that ended, the latest first, `refusals` what was said to senders lately.
+    settled well, `declined` those that ended, the latest first, `refusals` what was said to senders lately,
+    `incomplete` studies that were closed so lately, the latest first.
     """
     found = [*disk_alarms(disk, spool), *_queue(counts)]
     found += [
@@ -68,6 +72,11 @@ def alarms(
     found += _deliveries(list(deliveries), now)
     found += _declined(declined)
     found += _refusals(refusals, now)
+    if incomplete:
+        last = incomplete[0]
+        studies = "1 study was" if len(incomplete) == 1 else f"{len(incomplete)} studies were"
+        words = f"{studies} closed incomplete in the last day; the last: {last.closed_because}"
+        found.append(Alarm("incomplete", f"{words}  →  wetread show {last.study}", False))
     if counts.quarantined:
         one = counts.quarantined == 1
         files = "1 received file lies" if one else f"{counts.quarantined} received files lie"

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from console.alarms import REFUSALS_S, Alarm, alarms, disk_under, urgent_first
+from console.alarms import INCOMPLETE_S, REFUSALS_S, Alarm, alarms, disk_under, urgent_first
 from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
@@ -79,6 +79,7 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         deliveries=troubled,
         declined=ledger.deliveries(states=_ENDED, limit=200),
         refusals=ledger.refusals(since=now - REFUSALS_S),
+        incomplete=ledger.incomplete(since=now - INCOMPLETE_S),
         now=now,
     )
     return Standing(now, counts, tuple(urgent_first([*node_alarms(site), *found])), tuple(lines))

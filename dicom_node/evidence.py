@@ -91,8 +91,9 @@ class Evidence:
     def of(self, study: StudyRecord, *, now_s: float, listening_since_s: float) -> Case:
         """The case of one study; a question is put to its peer if one is due."""
         patience = patience_with(study.calling, self._peers, self._patience)
-        peer = counting(patience, self._peers)
         held = self._fetch(study, lists=Witness.COMMITMENT in patience.witnesses)
+        # Of a study of which only our own results are here, which came back, nothing is missing.
+        peer = counting(patience, self._peers) if held.ours else None
         open_associations = self._associations.open_for(study.id)
         counted: Counted | None = None
         look_again_s = float("inf")

@@ -72,7 +72,8 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # nothing, for it does not know such notes; the newer report names the older one, and both are shown.
     superseded: Literal["reject", "replace", "keep"] = "reject"
     # Whether it can be asked how many images a study has: by C-FIND, over the web by QIDO-RS, or not at all.
-    # Studies that it sends are then counted at itself, unless `counted_at` says otherwise.
+    # Studies that it sends are then counted at itself, unless `counted_at` says otherwise. Not for one that
+    # by design has images that never come here: it would be waited for, each time, up to `longest_s`.
     count: Literal["none", "find", "qido"] = "none"
     # The [[peer]] that knows how many images a study has that this one sends: mostly the archive, which gets
     # them too. It needs `count`.

@@ -10,7 +10,8 @@ from ledger.identifiers import SeriesId, StudyId, Uid
 from ledger.schema import expected_instance, instance, job, peer_count, result, series, statement, study
 from ledger.store.database import Transaction
 from ledger.store.promises import Promises
-from ledger.study import Completeness, StudyState
+from ledger.store.rows import study_record
+from ledger.study import Completeness, StudyRecord, StudyState
 
 
 class Witnesses(Promises):
@@ -94,6 +95,20 @@ class Witnesses(Promises):
                 if len(lacking) == limit:
                     break
         return lacking
+
+    def incomplete(self, *, since: float) -> list[StudyRecord]:
+        """Studies that were closed after the time `since` although something is missing, or may be; the
+        latest first.
+        """
+        short = (Completeness.PARTIAL, Completeness.OVERDUE)
+        query = (
+            select(study)
+            .where(study.c.state == StudyState.CLOSED, study.c.closed_as.in_(short))
+            .where(study.c.closed_at >= since)
+            .order_by(study.c.closed_at.desc(), study.c.id.desc())
+        )
+        with self.read() as tx:
+            return [study_record(row) for row in tx.connection.execute(query)]
 
     def statements_of(self, study_id: StudyId) -> list[Statement]:
         """What was said when the study was last closed, and of series that were routed since or before it."""

@@ -129,7 +129,13 @@ def test_who_said_that_a_study_is_complete_or_not_is_shown(wetread: Wetread, sit
     assert [(one["witness"], one["decided"]) for one in values["statements"]] == [
         ("count", False), ("longest wait", True),
     ]  # fmt: skip
-    assert json.loads(wetread("status", "--json").stdout)["studies"][0]["closed_as"] == "partial"
+    status = json.loads(wetread("status", "--json").stdout)
+    assert status["studies"][0]["closed_as"] == "partial"
+    (alarm,) = [one for one in status["alarms"] if one["kind"] == "incomplete"]
+    assert alarm["urgent"] is False
+    assert alarm["words"] == (
+        f"1 study was closed incomplete in the last day; the last: {because}  →  wetread show 1.2.3"
+    )
 
 
 def test_what_no_rule_took_gives_each_reason(wetread: Wetread, site: FilledSite) -> None:

@@ -13,11 +13,12 @@ from dicom_node.settings import ClosingSettings
 from dicom_node.watch import Watch
 from ledger.completeness import Witness
 from ledger.identifiers import AETitle, Uid
-from ledger.job import JobState
+from ledger.job import JobState, Outcome
 from ledger.promise import Reference
 from ledger.store.ledger import Ledger
 from ledger.study import Arrival, Completeness, StudyRecord, StudyState
 from tests.dicom_node.counting_pacs import counting_pacs
+from tests.dicom_node.test_count_asking import RESULTS, our_result
 from tests.dicom_node.test_watch import armed, arrival
 from tests.peers.loopback import free_port, until
 
@@ -129,6 +130,25 @@ def test_a_study_that_stays_incomplete_is_closed_in_the_end_and_says_so(ledger: 
     assert study.closed_as is Completeness.PARTIAL
     assert study.closed_because.startswith("partial: 3 of 5 per PACS; open for ")
     assert [(one.ours, one.theirs) for one in ledger.lacking()] == [(3, 5)]
+
+
+def test_a_result_of_ours_that_comes_back_alone_asks_for_nothing(ledger: Ledger) -> None:
+    ledger.record_arrivals([numbered(n) for n in (1, 2, 3)])
+    with watching(ledger, LATER, quiet_s=0.0):
+        study = closed(ledger)
+    claim = ledger.claim_job(ledger.jobs_of(study.id)[0].id, owner="test", lease_s=60, attempts_max=3)
+    how = {"outcome": Outcome.FOUND, "because": "", "model_identity": "lung_ct", "timings": {}}
+    ledger.finish_job(claim, results=[our_result(1)], **how)
+    ledger.purge_study(study.id, "expired")
+    ledger.record_arrivals([arrival(1, series=str(RESULTS))])
+    with (
+        counting_pacs("1.2.3", "4", _1="3") as pacs,
+        watching(ledger, LATER, peers=(pacs.settings,), quiet_s=0.5),
+    ):
+        closed(ledger, generation=2)
+
+    assert pacs.asked == []
+    assert ledger.lacking() == []
 
 
 def ask_for_commitment(ledger: Ledger, *uids: str) -> None:

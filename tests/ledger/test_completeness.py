@@ -186,3 +186,12 @@ def test_one_more_image_of_a_routed_series_replaces_its_job(ledger: Ledger) -> N
 
     assert ledger.job(first).state is JobState.CANCELLED
     assert ledger.job(second).supersedes == first
+
+
+def test_studies_that_were_closed_incomplete_are_found_for_a_while(ledger: Ledger) -> None:
+    for study, closed_as in (("1.2.3", Completeness.PARTIAL), ("1.2.4", Completeness.COMPLETE)):
+        close(ledger, receive(ledger, study), closed_as=closed_as)
+
+    (found,) = ledger.incomplete(since=0.0)
+    assert (found.study, found.closed_as) == (Uid("1.2.3"), Completeness.PARTIAL)
+    assert ledger.incomplete(since=ledger.now() + 1) == []
