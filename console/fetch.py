@@ -100,7 +100,7 @@ def _check_peer(site: Site, name: str) -> None:
         known = ", ".join(sorted(each.name for each in site.peers)) or "none is defined"
         raise CannotFetch(f"no [[peer]] is called {name!r} ({known})")
     if peer.retrieve == "none":
-        raise CannotFetch(f'{name} is not for fetching: give its [[peer]] retrieve = "get" or "move"')
+        raise CannotFetch(f'{name} is not for fetching: give its [[peer]] retrieve = "get", "move" or "wado"')
 
 
 def _asked(ledger: Ledger, wish: NewFetch) -> FetchId:

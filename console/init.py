@@ -77,8 +77,8 @@ keep_at_least_days = 1.0   # even when the disk gets full
                                # or "commitment": it has to answer for it by storage commitment
 # superseded = "reject"        # after a late image: the older result there is hidden by a rejection note;
                                # "replace": removed for good; "keep": both stay, where notes do no good
-# retrieve = "none"            # or "get" (C-GET), or "move" (C-MOVE: enter our three values over there):
-                               # fetch what a study lacks, and earlier studies
+# retrieve = "none"            # or "get" (C-GET), "wado" (over the web), or "move" (C-MOVE: enter our three
+                               # values over there): fetch what a study lacks, and earlier studies
 # addresses = ["10.1.2.0/24"]  # it may call from here only; none: from anywhere
 # associations_max = 8         # at once; what else one sender may do: [node], [quota] and [peer.quota]
 # count = "find"               # ask it by C-FIND ("qido": over the web) how many images a study has: as many

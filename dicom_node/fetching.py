@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from dicom_node import web_query
 from dicom_node.listing import Listing, list_study, missing, portions
 from dicom_node.peers import PeerSettings, named
 from dicom_node.prior_search import NoPatient, studies_of_patient
@@ -24,6 +25,7 @@ from dicom_node.receive import Receiver
 from dicom_node.retrieve import RetrievalStopped, Retrieved
 from dicom_node.retrieve_get import Getter
 from dicom_node.retrieve_move import Mover
+from dicom_node.retrieve_web import WebGetter
 from dicom_node.routing import RuleAnswer
 from dicom_node.senders import Senders
 from dicom_node.settings import FetchSettings, NodeSite
@@ -178,7 +180,10 @@ class Fetching:
 
         Raises `PeerError` where not all came, `NotThere`, `NotThePatient`.
         """
-        listing = list_study(peer, calling=self._own, study=asked.study, deadline_s=peer.deadline_s)
+        if peer.retrieve == "wado":
+            listing = web_query.list_study(peer, study=asked.study, deadline_s=peer.deadline_s)
+        else:
+            listing = list_study(peer, calling=self._own, study=asked.study, deadline_s=peer.deadline_s)
         if not listing.series:
             raise NotThere(f"{peer.name} does not know the study")
         wanted = missing(listing, self._ledger.held_of(asked.study), self._ledger.made_of(asked.study))
@@ -194,7 +199,7 @@ class Fetching:
         record = self._ledger.fetch(asked.id)
         if not record.wanted:
             return f"all {len(listing.instances)} that {peer.name} lists are here"
-        how = {"move": "C-MOVE", "get": "C-GET"}[peer.retrieve]
+        how = {"move": "C-MOVE", "get": "C-GET", "wado": "WADO-RS"}[peer.retrieve]
         return f"{record.got} of {record.wanted} fetched from {peer.name} by {how}"
 
     def _retrieve(
@@ -216,6 +221,8 @@ class Fetching:
         sender = object()
         self._senders.opened(sender)
         try:
+            if peer.retrieve == "wado":
+                return self._web_getter(peer, sender).get(asking, wishes)
             getter = Getter(
                 peer=peer,
                 own=self._own,
@@ -232,12 +239,28 @@ class Fetching:
         finally:
             self._senders.closed(sender)
 
+    def _web_getter(self, peer: PeerSettings, sender: object) -> WebGetter:
+        return WebGetter(
+            peer=peer,
+            own=self._own,
+            receiver=self._receiver,
+            limits=self._site.node,
+            stored=lambda study_id: self._senders.sent(sender, study_id),
+            deadline_s=peer.retrieve_s,
+            silence_s=peer.retrieve_silence_s,
+            stopping=self._stopping,
+        )
+
     def _find_priors(self, asked: FetchRecord, peer: PeerSettings) -> str:
         """Look for the patient's earlier studies, and ask for those that are wanted. Raises `NoPatient`."""
         assert asked.told_with is not None, "priors are those of a study that is here"
         current = self._ledger.study(asked.told_with)
         patient = patient_of(self._headers(current.id))
-        found = studies_of_patient(peer, calling=self._own, patient=patient, deadline_s=peer.deadline_s)
+        within_s = peer.deadline_s
+        if peer.retrieve == "wado":
+            found = web_query.studies_of_patient(peer, patient=patient, deadline_s=within_s)
+        else:
+            found = studies_of_patient(peer, calling=self._own, patient=patient, deadline_s=within_s)
         wanted = Priors.model_validate({**asked.terms, "peer": peer.name})
         choice = chosen(found, wanted, current=current.study, on=current.study_date, patient=patient)
         for number, prior in enumerate(choice.priors, start=1):

@@ -84,8 +84,8 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     quiet_open_s: float | None = Field(default=None, ge=0)
     longest_s: float | None = Field(default=None, gt=0)
     # How instances are fetched from it: by C-MOVE to our own AE title (it has to know our address, and it has
-    # to be let in here: receive = true), by C-GET, or not at all.
-    retrieve: Literal["none", "move", "get"] = "none"
+    # to be let in here: receive = true), by C-GET, over the web by WADO-RS, or not at all.
+    retrieve: Literal["none", "move", "get", "wado"] = "none"
     # One whole fetch; studies are large, and some archives bring them from tape.
     retrieve_s: float = Field(default=900.0, gt=0)
     # Without an answer, and without anything that arrives: the fetch is given up, and tried again later.
@@ -121,7 +121,9 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f'count = "find" needs ae_title, host and port: take "qido" for {self.name}')
         if self.count == "qido" and self.web is None:
             raise ValueError(f'count = "qido" needs a [peer.web] with its url: take "find" for {self.name}')
-        if self.retrieve != "none" and not self.speaks_dicom:
+        if self.retrieve == "wado" and self.web is None:
+            raise ValueError(f'retrieve = "wado" needs a [peer.web] with its url, which {self.name} has not')
+        if self.retrieve in ("move", "get") and not self.speaks_dicom:
             raise ValueError(
                 f"retrieve = {self.retrieve!r} needs ae_title, host and port, which {self.name} does not have"
             )

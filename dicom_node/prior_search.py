@@ -25,10 +25,7 @@ def studies_of_patient(
 
     Raises `NoPatient`, `dicom_node.query.QueryRefused`, or another `PeerError`.
     """
-    if not patient.patient_id:
-        raise NoPatient("it has no Patient ID: no PACS can be asked for earlier studies")
-    if not patient.patient_id.isascii() or _WILD & set(patient.patient_id):
-        raise NoPatient("its Patient ID has characters that cannot be asked for without meaning others, too")
+    check_askable(patient)
     keys: dict[tuple[int, int], Uid | str] = {
         _ID: patient.patient_id,
         **dict.fromkeys((_STUDY, _DATE, _MODALITIES, _NAME, _ISSUER, _BORN), ""),
@@ -48,6 +45,14 @@ def studies_of_patient(
     ]
 
 
+def check_askable(patient: PatientFacts) -> None:
+    """Raise `NoPatient` where no archive could be asked about exactly this patient."""
+    if not patient.patient_id:
+        raise NoPatient("it has no Patient ID: no PACS can be asked for earlier studies")
+    if not patient.patient_id.isascii() or _WILD & set(patient.patient_id):
+        raise NoPatient("its Patient ID has characters that cannot be asked for without meaning others, too")
+
+
 def _candidate(match: Match) -> Candidate | None:
     study = uid_in(match, *_STUDY)
     if study is None:
@@ -55,7 +60,7 @@ def _candidate(match: Match) -> Candidate | None:
     return Candidate(
         study=study,
         on=text_in(match, *_DATE),
-        modalities=_words(text_in(match, *_MODALITIES).split("\\")),
+        modalities=words(text_in(match, *_MODALITIES).split("\\")),
         patient=PatientFacts(
             patient_id=text_in(match, *_ID),
             issuer=text_in(match, *_ISSUER),
@@ -69,8 +74,9 @@ def _modalities(query: Query, study: Uid) -> frozenset[str]:
     """Modalities in Study (0008,0061) is optional for an archive; Modality of a series is not."""
     matches = query.find("SERIES", {_STUDY: study, (0x0020, 0x000E): "", _MODALITY: ""})
     mine = (match for match in matches if uid_in(match, *_STUDY) in (study, None))
-    return _words([text_in(match, *_MODALITY) for match in mine])
+    return words([text_in(match, *_MODALITY) for match in mine])
 
 
-def _words(values: Sequence[str]) -> frozenset[str]:
+def words(values: Sequence[str]) -> frozenset[str]:
+    """Values of CS, each once, without those that say nothing."""
     return frozenset(value.strip().upper() for value in values if value.strip())

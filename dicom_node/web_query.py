@@ -14,7 +14,10 @@ import requests
 from dicomweb_client import DICOMwebClient
 
 from dicom_node.counts import CountedBy, SeriesCounts, StudyCount
+from dicom_node.listing import ListedSeries, Listing
 from dicom_node.peers import PeerSettings
+from dicom_node.prior_search import check_askable, words
+from dicom_node.priors import Candidate, PatientFacts
 from dicom_node.query import QueryRefused
 from dicom_node.send import EchoAnswer
 from dicom_node.upper_layer import PeerConfused
@@ -25,6 +28,9 @@ from ledger.implementation import IMPLEMENTATION_CLASS_UID
 
 _STUDY, _SERIES, _SOP_INSTANCE = "0020000D", "0020000E", "00080018"
 _OF_STUDY, _OF_SERIES = "00201208", "00201209"
+_SOP_CLASS, _MODALITY, _MODALITIES, _DATE = "00080016", "00080060", "00080061", "00080020"
+_NAME, _ID, _ISSUER, _BORN = "00100010", "00100020", "00100021", "00100030"
+_PRIORS_MAX = 500  # studies of one patient, the first that the peer names
 _PAGE = 1000  # instances of one answer; archives have limits of their own, and a full page is asked on
 _NO_SERVICE = frozenset({400, 404, 405, 406, 501})
 _LISTED_MAX = 200_000  # A series has no more; a peer that goes on for ever is not counted to the end.
@@ -144,6 +150,53 @@ def find_instance(
         raise QueryRefused(f'{refused}: set confirm = "answer" for this peer') from None
 
 
+def list_study(peer: PeerSettings, *, study: Uid, deadline_s: float) -> Listing:
+    """What `peer` has of the study, as `listing.list_study` says it. Raises as `count_study`."""
+    with asking(peer, deadline_s=deadline_s) as query:
+        series = {}
+        for match in query.series(study, [_MODALITY]):
+            uid = uid_of(match, _SERIES)
+            if uid is not None and uid_of(match, _STUDY) in (study, None):
+                series[uid] = text_of(match, _MODALITY)
+        listed = [ListedSeries(uid, said, _instances(query, study, uid)) for uid, said in series.items()]
+        return Listing(study, tuple(listed))
+
+
+def _instances(query: WebQuery, study: Uid, series: Uid) -> dict[Uid, Uid | None]:
+    mine = (match for match in query.instances(study, series) if uid_of(match, _SERIES) in (series, None))
+    return {uid: uid_of(match, _SOP_CLASS) for match in mine if (uid := uid_of(match, _SOP_INSTANCE))}
+
+
+def studies_of_patient(peer: PeerSettings, *, patient: PatientFacts, deadline_s: float) -> list[Candidate]:
+    """All studies that `peer` has under the patient's ID, as `prior_search` says it.
+
+    Raises `prior_search.NoPatient`, and as `count_study`.
+    """
+    check_askable(patient)
+    with asking(peer, deadline_s=deadline_s) as query:
+        matches = query.studies({"PatientID": patient.patient_id}, [_ISSUER, _BORN, _MODALITIES], _PRIORS_MAX)
+        found: dict[Uid, Candidate] = {}
+        for match in matches:
+            study = uid_of(match, _STUDY)
+            if study is None:
+                continue
+            modalities = texts_of(match, _MODALITIES) or [
+                text_of(each, _MODALITY) for each in query.series(study, [_MODALITY])
+            ]
+            found[study] = Candidate(
+                study=study,
+                on=text_of(match, _DATE),
+                modalities=words(modalities),
+                patient=PatientFacts(
+                    patient_id=text_of(match, _ID),
+                    issuer=text_of(match, _ISSUER),
+                    born=text_of(match, _BORN),
+                    name=text_of(match, _NAME),
+                ),
+            )
+        return list(found.values())
+
+
 def echo_web(peer: PeerSettings, deadline_s: float | None = None) -> EchoAnswer:
     """Whether `peer` answers a question over the web: for a study that nobody has."""
     began = time.monotonic()
@@ -182,6 +235,23 @@ def value_of(match: WebMatch, tag: str) -> object:
     attribute = match.get(tag)
     values = attribute.get("Value") if isinstance(attribute, dict) else None
     return values[0] if isinstance(values, list) and values else None
+
+
+def texts_of(match: WebMatch, tag: str) -> list[str]:
+    """All texts of one attribute; of a name its alphabetic representation (PS3.18 §F.2.2)."""
+    attribute = match.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    texts = [v.get("Alphabetic") if isinstance(v, dict) else v for v in _as_list(values)]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _as_list(values: object) -> list[object]:
+    return values if isinstance(values, list) else []
+
+
+def text_of(match: WebMatch, tag: str) -> str:
+    """The first text of one attribute; empty where there is none."""
+    return next(iter(texts_of(match, tag)), "")
 
 
 def uid_of(match: WebMatch, tag: str) -> Uid | None:

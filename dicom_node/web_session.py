@@ -75,9 +75,12 @@ class Reply:
 class WebSession(requests.Session):
     """One exchange with one peer. Use `WebSession.to`; not for several threads at once."""
 
-    def __init__(self, peer: PeerSettings, web: WebPeerSettings, deadline: Deadline) -> None:
+    def __init__(
+        self, peer: PeerSettings, web: WebPeerSettings, deadline: Deadline, silence_s: float | None
+    ) -> None:
         """Use `WebSession.to`."""
         super().__init__()
+        self._silence_s = silence_s
         self.web = web
         self.deadline = deadline
         self._connect_s = peer.connect_s
@@ -95,13 +98,14 @@ class WebSession(requests.Session):
 
     @classmethod
     @contextmanager
-    def to(cls, peer: PeerSettings, *, deadline_s: float) -> Iterator[Self]:
-        """A session that ends `deadline_s` seconds from now. What goes wrong in the block becomes a
-        `PeerError` of this module or of `requestor`.
+    def to(cls, peer: PeerSettings, *, deadline_s: float, silence_s: float | None = None) -> Iterator[Self]:
+        """A session that ends `deadline_s` seconds from now, or after `silence_s` without a byte.
+
+        What goes wrong in the block becomes a `PeerError` of this module or of `requestor`.
         """
         if peer.web is None:
             raise PeerAway(f"{peer.name} has no [peer.web]: it cannot be reached over the web")
-        session = cls(peer, peer.web, Deadline(deadline_s))
+        session = cls(peer, peer.web, Deadline(deadline_s), silence_s)
         try:
             yield session
         except requests.RequestException as error:
@@ -118,7 +122,7 @@ class WebSession(requests.Session):
         settings |= {
             "stream": True,
             "allow_redirects": False,
-            "timeout": (min(self._connect_s, left), left),
+            "timeout": (min(self._connect_s, left), min(self._silence_s or left, left)),
             "verify": True,
             "cert": None,
             "proxies": {},
@@ -263,6 +267,9 @@ def _status(response: requests.Response) -> str:
 def _reading(deadline: Deadline) -> Iterator[None]:
     try:
         yield
+    except urllib3.exceptions.ReadTimeoutError as error:
+        deadline.left("reading its answer")
+        raise PeerSilent("it fell silent while we were reading its answer") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         deadline.left("reading its answer")
         raise PeerGone("the connection broke while we were reading its answer") from error

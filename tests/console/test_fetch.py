@@ -79,7 +79,7 @@ def test_a_wish_that_is_being_fulfilled_is_joined(site: FilledSite, wetread: Wet
     ("arguments", "words"),
     [
         (("--peer", "nobody", "--study", "1.2.3"), "no [[peer]] is called 'nobody' (PACS, archive)"),
-        (("--peer", "PACS", "--study", "1.2.3"), 'give its [[peer]] retrieve = "get" or "move"'),
+        (("--peer", "PACS", "--study", "1.2.3"), 'give its [[peer]] retrieve = "get", "move" or "wado"'),
         (("--peer", "archive", "--study", "study"), "'study' is no Study Instance UID"),
         (("--peer", "archive", "--priors-of", "1.2.3"), "no study '1.2.3' is here"),
         (("--peer", "archive"), "give either --study or --priors-of"),

@@ -2,11 +2,21 @@
 
 from pathlib import Path
 
+from pydicom.uid import CTImageStorage
+
 from dicom_node.counts import CountedBy, SeriesCounts, StudyCount
 from dicom_node.peers import PeerSettings
+from dicom_node.priors import PatientFacts
 from dicom_node.send import Answer, AnswerKind, Objection
 from dicom_node.send_web import send_web
-from dicom_node.web_query import count_series, count_study, echo_web, find_instance
+from dicom_node.web_query import (
+    count_series,
+    count_study,
+    echo_web,
+    find_instance,
+    list_study,
+    studies_of_patient,
+)
 from ledger.identifiers import Uid
 from tests.dicom_node.dicomweb.conftest import Web
 from tests.dicom_node.objects import write_instance
@@ -27,6 +37,13 @@ def test_what_was_stored_is_counted_and_found(web: Web, tmp_path: Path) -> None:
         found = find_instance(us, study=STUDY, series=SERIES, sop_instance=wanted, deadline_s=10)
         assert found is there
     assert echo_web(us).reached
+    listing = list_study(us, study=STUDY, deadline_s=10)
+    assert listing.instances == {Uid(f"{SERIES}.{n}") for n in range(3)}
+    assert [str(one) for one in listing.sop_classes] == [CTImageStorage]
+    patient = PatientFacts(patient_id="PHANTOM", issuer="", born="", name="")
+    (found,) = studies_of_patient(us, patient=patient, deadline_s=10)
+    assert (found.study, found.on, found.modalities) == (STUDY, "20200101", {"CT"})
+    assert found.patient.name == "Phantom^Chest"
 
 
 def test_what_is_not_taken_is_refused_with_the_reason(web: Web, tmp_path: Path) -> None:
