@@ -26,6 +26,8 @@ from dicom_node.upper_layer import PDUType, PeerConfused
 if TYPE_CHECKING:
     from dicom_node.acceptor import BoundedAssociation
 
+#: A-ABORT by the service provider: invalid PDU parameter value (PS3.8 §9.3.8).
+_INVALID_VALUE = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x06"
 WAKE_S = 0.25  #: How late a timer may be noticed.
 
 #: Makes the stream of an established association; its second argument gives pieces to pynetdicom.
@@ -55,6 +57,14 @@ class BoundedUpperLayer(DULServiceProvider):
             # What PS3.8 Table 9-10 has no row for, such as a C-ECHO behind our own A-ABORT. The association
             # has ended and nothing is owed; pynetdicom would leave the connection to the garbage collector.
             if self.socket is not None:
+                self.socket.close()
+        except Exception as error:
+            # pynetdicom's state machine makes objects of what was sent, and some of what is well-formed is
+            # no value of theirs: a blank AE title, an A-ABORT from nobody. Whatever it was, it ends here.
+            self._cut_off(f"sent a value that may not be where it is ({type(error).__name__})")
+            self.assoc.is_aborted, self.assoc.is_established = True, False
+            if self.socket is not None:
+                self.socket.send(_INVALID_VALUE)
                 self.socket.close()
         finally:
             self._drop()

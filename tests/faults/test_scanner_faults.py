@@ -28,6 +28,7 @@ from tests.hostile.victim import (
     request,
     store,
     store_message,
+    stumbles,
     vitals,
 )
 from tests.peers.bad_proxy import Way, bad_proxy
@@ -114,6 +115,25 @@ def test_an_answer_that_is_lost_is_given_again_to_whoever_sends_again(
         ]
         assert len(instances) == 1
         assert not [each for each in ledger.quarantined() if str(each.sop_instance) == uid]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x07\x00\x00\x00\x00\x04\x00\x00\x80\x00",  # an A-ABORT from nobody that PS3.8 §9.3.8 knows
+        b"\x03\x00\x00\x00\x00\x04\x00\x09\x09\x09",  # an A-ASSOCIATE-RJ, and what it says is nothing
+    ],
+)
+def test_a_pdu_whose_values_mean_nothing_ends_the_association_and_no_thread_of_ours(
+    running: NodeProcess, value: bytes
+) -> None:
+    with connect(running.port) as line:
+        line.sendall(request("NOBODY"))
+        assert read_pdu(line)[:1] == b"\2"
+        line.sendall(value)
+        assert read_pdu(line)[:1] in (b"\7", b"")
+    echo(running.port)
+    assert stumbles(running) == []
 
 
 def test_a_slow_line_in_small_pieces_changes_nothing(running: NodeProcess) -> None:

@@ -214,7 +214,15 @@ def recorded(ledger: Ledger) -> dict[str, str]:
 
 def stumbles(node: NodeProcess) -> list[str]:
     """What the node itself did not foresee, as its log says: a defect of ours, whoever provoked it."""
-    return [line.strip()[:300] for line in list(node.log) if "Traceback" in line or "unforeseen" in line]
+    lines = [line.rstrip() for line in list(node.log)]
+    found = [line[:400] for line in lines if "unforeseen" in line]
+    for number, line in enumerate(lines):
+        if "Traceback" in line:
+            rest = [each.strip() for each in lines[number + 1 : number + 60]]
+            # The last place and the error, which is the first line that is not indented.
+            end = next((n for n, each in enumerate(lines[number + 1 :]) if not each.startswith(" ")), 0)
+            found.append(" | ".join(rest[max(0, end - 2) : end + 1])[:400])
+    return found
 
 
 def calm_again(pid: int, baseline: Vitals, *, within_s: float) -> tuple[float, Vitals]:
