@@ -22,8 +22,8 @@ def archive(port: int, **more: object) -> PeerSettings:
 
 
 def done(bench: WorkerBench, *names: str) -> JobId:
-    """A finished job with its deliveries to the archive."""
-    job_id = bench.open_job(model("Fine"), destinations=["archive"])
+    """A finished job with its deliveries to the archive, or to the peers `names`."""
+    job_id = bench.open_job(model("Fine"), destinations=names or ("archive",))
     bench.start("dispatch")
     bench.start("compute").wait_ready()
     bench.wait(job_id, JobState.DONE)
