@@ -52,7 +52,7 @@ class Effort:
     """How hard to try."""
 
     slow: int  #: connections at a time
-    machines: int  #: that hold them
+    machines: int  #: that hold half of them; the other half is one machine's
     pdus: int
     attack_s: float  #: at least
     node: dict[str, object]  #: changed settings of the node
@@ -60,14 +60,14 @@ class Effort:
 
 def full() -> Effort:
     """The promise, against the settings that are shipped."""
-    return Effort(slow=200, machines=1, pdus=10_000, attack_s=40.0, node={})
+    return Effort(slow=200, machines=100, pdus=10_000, attack_s=40.0, node={})
 
 
 def quick() -> Effort:
     """The same against shorter timers."""
     return Effort(
         slow=200,
-        machines=1,
+        machines=100,
         pdus=600,
         attack_s=6.0,
         node={"artim_s": 4.0, "pdu_silence_s": 2.0, "pdu_s": 4.0, "idle_s": 6.0},
@@ -93,7 +93,11 @@ def try_protocol(folder: Path, effort: Effort, seed: int) -> Verdict:
         before = vitals(pid)
         forget_peak(pid)
         fuzzed = Fuzzed()
-        addresses = [f"127.0.2.{number + 1}" for number in range(effort.machines)]
+        # Every other connection is one broken machine's; the rest come from machines of their own.
+        addresses = [
+            "127.0.1.1" if number % 2 else f"127.0.2.{number // 2 % effort.machines + 1}"
+            for number in range(effort.slow)
+        ]
         began = time.monotonic()
         with GoodPeer(node.port) as good_peer, SlowPeers(node.port, effort.slow, addresses) as slow:
             _send_all(node.port, plans, fuzzed)
@@ -113,7 +117,7 @@ def try_protocol(folder: Path, effort: Effort, seed: int) -> Verdict:
     return Verdict(
         promise="P8",
         done=(
-            f"{opened} slow connections from {effort.machines} addresses, {effort.slow} at a time"
+            f"{opened} slow connections from {effort.machines + 1} addresses, {effort.slow} at a time"
             f" ({held} held at the end); {fuzzed.pdus} fuzzed PDUs on {fuzzed.connections} connections,"
             f" {fuzzed.turned_away} turned away; {attack_s:.0f} s"
         ),
