@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from console.tables import clock_time, duration, size
+from dicom_node.ballast import ballast_beside
 from dicom_node.settings import SpoolSettings
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.event import EventRecord
 from ledger.job import JobRecord
 from ledger.overview import Counts
 from ledger.result import Role
+from ledger.settings import LedgerSettings
 from ledger.study import StudyRecord
 
 INCOMPLETE_S = 86400.0
@@ -124,6 +126,22 @@ def disk_alarms(disk: Disk | None, spool: SpoolSettings) -> list[Alarm]:
             )
         ]
     return []
+
+
+def ledger_disk_alarms(ledger: LedgerSettings, spool: SpoolSettings) -> list[Alarm]:
+    """Whether the ledger's own disk is so full that the node has given up its ballast."""
+    if ledger.file is None or not spool.ballast_bytes:
+        return []
+    try:
+        found = os.statvfs(ledger.file.parent)
+    except OSError:
+        return []  # It is on another host, whose node looks after it.
+    free = found.f_bavail * found.f_frsize
+    if free >= 2 * spool.ballast_bytes or ballast_beside(ledger.file).exists():
+        return []
+    needed = size(2 * spool.ballast_bytes)
+    words = f"the disk of the ledger ({ledger.file.parent}) is full ({size(free)} free): nothing is received"
+    return [Alarm("ledger disk full", f"{words} until {needed} are free")]
 
 
 def _queue(counts: Counts) -> list[Alarm]:

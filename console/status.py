@@ -13,7 +13,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from console.alarms import INCOMPLETE_S, REFUSALS_S, Alarm, alarms, disk_under, urgent_first
+from console.alarms import (
+    INCOMPLETE_S,
+    REFUSALS_S,
+    Alarm,
+    alarms,
+    disk_under,
+    ledger_disk_alarms,
+    urgent_first,
+)
 from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
@@ -82,7 +90,12 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         incomplete=ledger.incomplete(since=now - INCOMPLETE_S),
         now=now,
     )
-    return Standing(now, counts, tuple(urgent_first([*node_alarms(site), *found])), tuple(lines))
+    return Standing(
+        now,
+        counts,
+        tuple(urgent_first([*node_alarms(site), *ledger_disk_alarms(site.ledger, site.spool), *found])),
+        tuple(lines),
+    )
 
 
 def _still_to_come(ledger: Ledger, study: StudyRecord, lacking: Sequence[Lack]) -> str:

@@ -24,12 +24,17 @@ _LOOK_S = 1.0
 Told = Callable[[str, str], None]
 
 
+def ballast_beside(ledger: Path) -> Path:
+    """The file that holds room for the ledger at `ledger`."""
+    return ledger.with_name(f"{ledger.name}.ballast")
+
+
 class Ballast:
     """Holds room, gives it up, and takes it back; see `look`. One node at a time has one."""
 
     def __init__(self, beside: Path | None, size: int, *, told: Told, look_s: float = _LOOK_S) -> None:
         """`beside` is the ledger's file, None where it is none of ours; of `size` 0 there is no ballast."""
-        self._path = beside.with_name(f"{beside.name}.ballast") if beside is not None and size else None
+        self._path = ballast_beside(beside) if beside is not None and size else None
         self._size, self._told, self._look_s = size, told, look_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ballast", daemon=True)

@@ -27,7 +27,7 @@ LENGTH = struct.Struct(">Q")
 
 _CHUNK = 1 << 20
 _HEAD_MAXIMUM = 4096
-_ORDER_MAXIMUM = 64 << 10
+_ORDER_MAXIMUM = 1 << 20
 
 
 class ReaderDied(StudyError):

@@ -23,7 +23,7 @@ from dicom_node.limited import LENGTH
 Answer = Callable[[Mapping[str, Any], int | None], tuple[Mapping[str, Any], bytes]]
 
 _INTERPRETER_BYTES = 1 << 30  # Interpreter and libraries take that many addresses before there is any data.
-_LINE_MAXIMUM = 64 << 10
+_LINE_MAXIMUM = 1 << 20
 _PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
 
 

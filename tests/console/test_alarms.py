@@ -1,14 +1,17 @@
 """What an operator should look at now."""
 
+from pathlib import Path
+
 import pytest
 
-from console.alarms import Disk, alarms
+from console.alarms import Disk, alarms, ledger_disk_alarms
 from console.tables import clock_time
 from dicom_node.settings import SpoolSettings
 from ledger.delivery import DeliveryState
 from ledger.event import EventRecord
 from ledger.job import JobState
 from ledger.overview import Counts
+from ledger.settings import LedgerSettings
 from ledger.study import StudyState
 from tests.console.test_why import a_delivery, a_job
 
@@ -121,3 +124,21 @@ def test_what_was_cut_off_and_what_was_put_off_are_told_apart() -> None:
         "(from 10.0.0.5)",
         f"objects of CT1 at 10.0.0.5 were put off 40 times since {clock_time(2.0, 10.0)}: CT1 sent enough",
     ]
+
+
+def test_a_ledger_without_its_ballast_on_a_full_disk_is_urgent(tmp_path: Path) -> None:
+    ledger = LedgerSettings(url=f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    spool = SpoolSettings(path=tmp_path / "spool", ballast_bytes=1 << 60)  # No disk has room for it twice.
+    (alarm,) = ledger_disk_alarms(ledger, spool)
+    assert alarm.urgent
+    assert str(tmp_path) in alarm.words
+    assert "nothing is received until" in alarm.words
+
+    (tmp_path / "ledger.sqlite.ballast").touch()
+    assert ledger_disk_alarms(ledger, spool) == []
+    (tmp_path / "ledger.sqlite.ballast").unlink()
+    assert ledger_disk_alarms(ledger, spool.model_copy(update={"ballast_bytes": 0})) == []
+    server = LedgerSettings(url="postgresql+pg8000://wetread:secret@db:5432/wetread")
+    assert ledger_disk_alarms(server, spool) == []
+    elsewhere = LedgerSettings(url="sqlite:////nowhere/to/be/found/ledger.sqlite")
+    assert ledger_disk_alarms(elsewhere, spool) == []

@@ -1,9 +1,12 @@
 """Each limit of one association, met by a peer of bytes: the peer is put out, and the history says why."""
 
+import os
 import socket
 import struct
+import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from dicom_node.upper_layer import ProposedContext, associate_request, command_s
 from ledger.event import EventRecord
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.datasets import ct_slice, encoded
+from tests.dicom_node.node_process import node_process
 from tests.dicom_node.scanner import CT, EXPLICIT, send_all
 from tests.dicom_node.test_stream import CT_CONTEXT, begun, line_to, message, read_pdu, status_of
 from tests.peers.loopback import until
@@ -283,3 +287,21 @@ def test_peers_that_are_known_by_number_are_known_by_any_of_their_addresses() ->
     assert by_net.is_at("::ffff:10.1.2.3")
     assert by_net.is_at("fd00::1")
     assert not by_net.calls_from("10.2.0.1")
+
+
+@pytest.mark.fault
+def test_fifty_idle_associations_cost_less_than_a_tenth_of_a_core(tmp_path) -> None:
+    many = {"maximum_associations": 60, "associations_per_ae": 60, "connections_per_address": 60}
+    with ExitStack() as stack:
+        node = stack.enter_context(node_process(tmp_path, node={"port": 0, **many}))
+        assert [asking(node, "IDLE", stack)[0] for _ in range(50)] == [2] * 50
+        used_s = cpu_seconds(node.process.pid)
+        over = threading.Event()
+        over.wait(3)
+        assert (cpu_seconds(node.process.pid) - used_s) / 3 < 0.1
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
