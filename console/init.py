@@ -45,6 +45,16 @@ host = "127.0.0.1"
 # "any": whoever can connect. "known": only the [[peer]] entries below, from their addresses.
 callers = "any"
 
+# DICOM over TLS beside it: docs/operating/tls.md. Renewed files count without a restart.
+# [node.tls]
+# port = 2762                    # registered as dicom-tls
+# certificate_file = "/etc/wetread/node.pem"
+# key_file = "/etc/wetread/node.key"
+# ca_file = "/etc/wetread/hospital-ca.pem"   # who has to vouch for whoever calls
+# profile = "B.12"               # or "B.13", a closed list of algorithms (PS3.15)
+# client_certificate = "required"
+# plain = true                   # false: no DICOM without TLS any more
+
 # Viewers read studies and results over DICOMweb, at http://127.0.0.1:11180/dicom-web.
 # [dicomweb]
 # enabled = true
@@ -90,6 +100,14 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # auth = "bearer"              # or "basic" (login_file: user:password), or "certificate" (certificate_file)
 # token_file = "/run/secrets/pacs_token"   # read anew for every exchange, so it may be renewed
 # ca_file = "/etc/ssl/hospital-ca.pem"     # who vouches for the server; none: whom this machine trusts
+
+# [peer.tls]                   # it is called over TLS, and has to call over TLS
+# fingerprints = []            # of its certificate: openssl x509 -noout -fingerprint -sha256 -in FILE
+# names = ["pacs.hospital.example"]   # or: one of these in its certificate (Subject Alternative Name)
+# server_name = "pacs.hospital.example"   # what its certificate is for when we call; none: its host
+# [peer.user]                  # it has to introduce itself as this user (User Identity Negotiation)
+# name = "pacs"
+# passcode_file = "/run/secrets/pacs_passcode"
 
 # [[peer]]
 # name = "ct1"

@@ -177,7 +177,7 @@ def web_of(site: Site, words: Mapping[str, str]) -> str:
     if not said:
         return ""
     host = f"[{site.dicomweb.host}]" if ":" in site.dicomweb.host else site.dicomweb.host
-    return site.dicomweb.public_url or f"http://{host}:{said[-1]}/dicom-web"
+    return site.dicomweb.public_url or f"{site.dicomweb.scheme}://{host}:{said[-1]}/dicom-web"
 
 
 def greeting(site: Site, port: int, web: str = "") -> Group:

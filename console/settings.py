@@ -221,7 +221,14 @@ def _placed(site: Site, folder: Path) -> Site:
         )
         for peer in site.peers
     )
-    return site.model_copy(update={"node": site.node.model_copy(update={"tls": tls}), "peers": peers})
+    web = site.dicomweb.tls.under(folder) if site.dicomweb.tls else None
+    return site.model_copy(
+        update={
+            "node": site.node.model_copy(update={"tls": tls}),
+            "dicomweb": site.dicomweb.model_copy(update={"tls": web}),
+            "peers": peers,
+        }
+    )
 
 
 def read_tables(path: Path | None) -> dict[str, Any]:

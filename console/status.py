@@ -22,6 +22,7 @@ from console.alarms import (
     ledger_disk_alarms,
     urgent_first,
 )
+from console.certificates import certificate_alarms
 from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
@@ -90,12 +91,12 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         incomplete=ledger.incomplete(since=now - INCOMPLETE_S),
         now=now,
     )
-    return Standing(
-        now,
-        counts,
-        tuple(urgent_first([*node_alarms(site), *ledger_disk_alarms(site.ledger, site.spool), *found])),
-        tuple(lines),
-    )
+    around = [
+        *node_alarms(site),
+        *ledger_disk_alarms(site.ledger, site.spool),
+        *certificate_alarms(site, now),
+    ]
+    return Standing(now, counts, tuple(urgent_first([*around, *found])), tuple(lines))
 
 
 def _still_to_come(ledger: Ledger, study: StudyRecord, lacking: Sequence[Lack]) -> str:

@@ -36,15 +36,19 @@ def fingerprint(der: bytes) -> str:
 
 def read_certificate(path: Path) -> Certificate:
     """The first certificate of a PEM file: the one that is shown. Raises `NoCertificate`, `OSError`."""
-    found = _PEM.search(path.read_bytes())
-    if found is None:
+    return read_certificates(path)[0]
+
+
+def read_certificates(path: Path) -> list[Certificate]:
+    """All certificates of a PEM file, of which there is one at least. Raises `NoCertificate`, `OSError`."""
+    found = _PEM.findall(path.read_bytes())
+    if not found:
         raise NoCertificate(f"{path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")
     try:
-        der = ssl.PEM_cert_to_DER_cert(found.group().decode("ascii"))
-        begins_at, ends_at = _validity(der)
+        ders = [ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) for pem in found]
+        return [Certificate(fingerprint(der), *_validity(der)) for der in ders]
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise NoCertificate(f"{path} holds a certificate that cannot be read") from error
-    return Certificate(fingerprint(der), begins_at, ends_at)
 
 
 def _validity(der: bytes) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import ssl
 from pathlib import Path
 
 from dicom_node.certificate import NoCertificate, read_certificate
-from dicom_node.tls_settings import NodeTlsSettings, PeerTlsSettings, Profile
+from dicom_node.tls_settings import NodeTlsSettings, PeerTlsSettings, Profile, WebTlsSettings
 from ledger.errors import SiteError
 
 # Security level 2: RSA and DH of 2048 bits, curves of 224, no SHA-1 signatures (RFC 9325 §4.3 to §4.5).
@@ -41,6 +41,17 @@ def server_context(settings: NodeTlsSettings) -> ssl.SSLContext:
     trust(context, settings.ca_file)
     required = settings.client_certificate == "required"
     context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return context
+
+
+def web_context(settings: WebTlsSettings) -> ssl.SSLContext:
+    """For the DICOMweb server. Raises `TlsUnusable`."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, settings.profile)
+    context.num_tickets = 0
+    show(context, settings.certificate_file, settings.key_file, settings.key_password_file)
+    if settings.ca_file is not None:
+        trust(context, settings.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

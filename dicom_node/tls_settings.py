@@ -37,8 +37,13 @@ NameText = Annotated[str, Field(min_length=1), AfterValidator(_name)]
 class _Files(BaseModel, frozen=True, extra="forbid"):
     def under(self, folder: Path) -> Self:
         """The same with relative file names seen from `folder`."""
-        placed = {name: getattr(self, name, None) for name in _FILES}
+        placed: dict[str, Path | None] = {name: getattr(self, name, None) for name in _FILES}
         return self.model_copy(update={name: folder / path for name, path in placed.items() if path})
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that are named; of ours the certificate comes first."""
+        return tuple(path for path in (getattr(self, name, None) for name in _FILES) if path)
 
 
 class NodeTlsSettings(_Files, frozen=True, extra="forbid"):
@@ -59,6 +64,17 @@ class NodeTlsSettings(_Files, frozen=True, extra="forbid"):
     # Whether [node] port takes plain DICOM as well. False: it answers nothing but this machine's own question
     # whether the node lives.
     plain: bool = True
+
+
+class WebTlsSettings(_Files, frozen=True, extra="forbid"):
+    """HTTPS for the DICOMweb server: the same files and rules as for the node."""
+
+    certificate_file: Path  # Ours in PEM, with what is needed to trace it to the CA behind it.
+    key_file: Path | None = None  # Its key in PEM, unless that stands in certificate_file.
+    key_password_file: Path | None = None  # The password of the key, if it has one.
+    # Clients have to show a certificate that is believed by this file; none: the token is enough.
+    ca_file: Path | None = None
+    profile: Profile = "B.12"
 
 
 class PeerTlsSettings(_Files, frozen=True, extra="forbid"):

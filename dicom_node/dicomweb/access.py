@@ -54,7 +54,7 @@ def origin_allowed(settings: DicomWebSettings, headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None or origin in settings.origins:
         return True
-    own = {f"http://{headers.get('host', '')}"}
+    own = {f"{settings.scheme}://{headers.get('host', '')}"}
     if settings.public_url is not None:
         parts = urlsplit(settings.public_url)
         own.add(f"{parts.scheme}://{parts.netloc}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,9 @@ from starlette.types import ASGIApp
 
 from dicom_node.dicomweb.connection import patient_for
 from dicom_node.dicomweb.settings import DicomWebSettings
+from dicom_node.renewal import Renewal
+from dicom_node.tls import web_context
+from dicom_node.tls_settings import WebTlsSettings
 from ledger.errors import SiteError
 
 _HEAD_MAXIMUM = 32_768  # bytes of a request's line and headers
@@ -36,6 +40,21 @@ def listen(settings: DicomWebSettings) -> socket.socket:
     return listening
 
 
+def _secure(settings: WebTlsSettings) -> Callable[..., ssl.SSLContext]:
+    """What makes the context for uvicorn: each handshake takes the certificates that lie there then."""
+    renewal = Renewal(settings, lambda: web_context(settings))
+
+    def take_newest(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = renewal.context()
+
+    def make(*_: object) -> ssl.SSLContext:
+        context = web_context(settings)
+        context.sni_callback = take_newest  # Called for every handshake, whether it names a server or not.
+        return context
+
+    return make
+
+
 class Server(uvicorn.Server):
     """Serves `app` until `should_exit`. Signals are the business of whoever runs it."""
 
@@ -55,6 +74,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=max(1, min(5, int(settings.stall_s))),
                 timeout_graceful_shutdown=_STOP_S,
                 h11_max_incomplete_event_size=_HEAD_MAXIMUM,
+                ssl_context_factory=_secure(settings.tls) if settings.tls is not None else None,
             )
         )
         self._on_ready = on_ready

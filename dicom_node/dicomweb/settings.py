@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from dicom_node.limits import DataSetSettings
 from dicom_node.peers import AETitleText
 from dicom_node.settings import SpoolSettings
+from dicom_node.tls_settings import WebTlsSettings
 from ledger.settings import LedgerSettings
 
 _GIB = 1 << 30
@@ -20,6 +21,7 @@ class DicomWebSettings(BaseModel, frozen=True, extra="forbid"):
     enabled: bool = True
     # Whoever reaches it without a token reads every image: only programs of this machine, at first.
     host: str = "127.0.0.1"
+    tls: WebTlsSettings | None = None  # None: plain HTTP, for this machine or a proxy that has TLS.
     port: int = Field(default=11180, ge=0, le=65535)  # Viewers are told http://host:port/dicom-web; 0: any.
     # SHA-256, in hexadecimal, of the bearer token of every request: `printf %s TOKEN | sha256sum`.
     # Required where others than this machine can connect.
@@ -67,6 +69,11 @@ class DicomWebSettings(BaseModel, frozen=True, extra="forbid"):
                 "images: give token_sha256, or host 127.0.0.1"
             )
         return self
+
+    @property
+    def scheme(self) -> str:
+        """What addresses begin with."""
+        return "http" if self.tls is None else "https"
 
     @property
     def is_local(self) -> bool:
