@@ -33,6 +33,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from dicom_node.peers import PeerSettings
 from dicom_node.reach import Deadline, PeerAway, PeerSilent
 from dicom_node.requestor import PeerGone
+from dicom_node.tls import TlsUnusable, show, trust
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_peer import WebPeerSettings
 from ledger.errors import PeerError
@@ -208,16 +209,17 @@ def media_type(response: requests.Response) -> str:
 
 def tls_context(web: WebPeerSettings) -> ssl.SSLContext:
     """Whom we trust, and who we are (PS3.15 §B.12: TLS 1.2 or later). Raises `SecretMissing`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if web.ca_file else ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The certificate of a single machine may stand in ca_file, whoever signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        context = ssl.create_default_context(cafile=web.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if web.ca_file is not None:
+            trust(context, web.ca_file)
         if web.certificate_file is not None:
-            # An empty password instead of none: nobody is there to be asked for one.
-            context.load_cert_chain(web.certificate_file, web.key_file, password="")
-    except (OSError, ssl.SSLError) as error:
-        names = ", ".join(str(path) for path in (web.ca_file, web.certificate_file, web.key_file) if path)
-        why = error.strerror or "not what they should be"
-        raise SecretMissing(f"certificates cannot be used ({why}): {names}") from None
+            show(context, web.certificate_file, web.key_file, None)
+    except TlsUnusable as error:
+        raise SecretMissing(str(error)) from None
     return context
 
 

@@ -6,15 +6,7 @@ but the memory they write to: they start with an empty environment, limit their 
 one crashes the study is refused and the worker lives on. `python -m worker.decode` is such a process; nobody
 starts it by hand.
 
-Who decodes what, always by pydicom's decoders:
-
-    RLE Lossless                                pydicom
-    JPEG Baseline, Lossless, Lossless SV1       gdcm
-    JPEG Extended                               gdcm, 8 bits only
-    JPEG-LS Lossless, Near-Lossless             CharLS (pyjpegls)
-    JPEG 2000, HTJ2K                            OpenJPEG (pylibjpeg-openjpeg)
-
-Nothing else is read: no MPEG, no JPIP, no JPEG XL, no retired hierarchical or progressive JPEG.
+Who decodes what is said in `dicom_node.codecs`.
 """
 
 import json
@@ -38,25 +30,10 @@ from pydicom import uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
+from dicom_node.codecs import PLUGINS, is_lossy_12_bit
 from ledger.errors import SiteError
 from worker.defects import CannotDecode, UnsafeInput
 from worker.pixels import PixelFormat
-
-#: Transfer syntax → pydicom's name of the plugin: what else happens to be installed changes nothing.
-PLUGINS: dict[str, str] = {
-    uid.RLELossless: "pydicom",
-    uid.JPEGBaseline8Bit: "gdcm",
-    uid.JPEGExtended12Bit: "gdcm",
-    uid.JPEGLossless: "gdcm",
-    uid.JPEGLosslessSV1: "gdcm",
-    uid.JPEGLSLossless: "pyjpegls",
-    uid.JPEGLSNearLossless: "pyjpegls",
-    uid.JPEG2000Lossless: "pylibjpeg",
-    uid.JPEG2000: "pylibjpeg",
-    uid.HTJ2KLossless: "pylibjpeg",
-    uid.HTJ2KLosslessRPCL: "pylibjpeg",
-    uid.HTJ2K: "pylibjpeg",
-}
 
 
 class DecoderKilled(SiteError):
@@ -82,7 +59,7 @@ def check_decodable(transfer_syntax: str, format: PixelFormat, name: str) -> Non
         raise CannotDecode(
             f"{name} is in the transfer syntax {uid.UID(transfer_syntax).name}, which is not read here."
         )
-    if transfer_syntax == uid.JPEGExtended12Bit and format.bits_stored != 8:
+    if is_lossy_12_bit(transfer_syntax, format.bits_stored):
         raise CannotDecode(f"{name} is lossy 12-bit JPEG (Extended, Process 2 & 4), which is not read here.")
 
 

@@ -22,23 +22,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
+from dicom_node.codecs import PLUGINS, is_lossy_12_bit
 from dicom_node.limited_process import serve
-
-#: Transfer syntax → pydicom's name of the plugin: what else happens to be installed changes nothing.
-PLUGINS: Mapping[str, str] = {
-    uid.RLELossless: "pydicom",
-    uid.JPEGBaseline8Bit: "gdcm",
-    uid.JPEGExtended12Bit: "gdcm",
-    uid.JPEGLossless: "gdcm",
-    uid.JPEGLosslessSV1: "gdcm",
-    uid.JPEGLSLossless: "pyjpegls",
-    uid.JPEGLSNearLossless: "pyjpegls",
-    uid.JPEG2000Lossless: "pylibjpeg",
-    uid.JPEG2000: "pylibjpeg",
-    uid.HTJ2KLossless: "pylibjpeg",
-    uid.HTJ2KLosslessRPCL: "pylibjpeg",
-    uid.HTJ2K: "pylibjpeg",
-}
 
 # Values of these VRs that are longer become bulk data (PS3.18 §F.2.2); text stays, as it has to be decoded.
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -156,7 +141,7 @@ def picture(order: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def _plugin(dataset: Dataset) -> str:
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax not in PLUGINS or (syntax == uid.JPEGExtended12Bit and dataset.get("BitsStored") != 8):
+    if syntax not in PLUGINS or is_lossy_12_bit(syntax, dataset.get("BitsStored")):
         raise Unfit("undecodable")
     return PLUGINS[syntax]
 

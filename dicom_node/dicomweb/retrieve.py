@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.codecs import PLUGINS
 from dicom_node.dicomweb.frames import compressed_frames, frame_bits, frame_count, native_frames, open_file
 from dicom_node.dicomweb.media import DICOM, OCTETS, MediaRange
-from dicom_node.dicomweb.reader import PLUGINS
 from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.refusals import NotAcceptable, NotHere
 from dicom_node.dicomweb.zipped import ZIP

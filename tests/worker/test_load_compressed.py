@@ -15,9 +15,10 @@ from PIL import Image
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
+from dicom_node.codecs import PLUGINS
 from tests.peers.programs import find
 from tests.worker.series import Series, noise
-from worker.decode import PLUGINS, DecoderKilled, EncodedFile, codestream_size, decode
+from worker.decode import DecoderKilled, EncodedFile, codestream_size, decode
 from worker.defects import CannotDecode, UnsafeInput
 from worker.load import load_series
 from worker.pixels import PixelFormat
