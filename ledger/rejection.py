@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import DeliveryId, JobId, SeriesId, StudyId
-from ledger.result import ResultRecord, Role
+from ledger.result import ResultRecord
 
 _ARRIVES = (DeliveryState.WAITING, DeliveryState.SENDING)
 
@@ -80,9 +80,9 @@ def _owed_at_peer(there: Sequence[Standing]) -> Iterable[OwedNote]:
         job_id = current[line]
         if job_id is None:
             continue
-        report = next(
-            (o for o in lines[line] if o.job_id == job_id and o.result.role is Role.REPORT and o.kept), None
-        )
+        reports = [o for o in lines[line] if o.job_id == job_id and o.result.role.is_root and o.kept]
+        # The one that the peer has, where it got another form of it.
+        report = next((o for o in reports if o.accepted), reports[0] if reports else None)
         superseded = tuple(
             sorted(
                 (

@@ -51,6 +51,7 @@ def unanswered(answer: Answer, role: Role) -> str:
         Role.REPORT: "; report_instead in its settings would send it in an older form",
         Role.OLDER_REPORT: "; report_instead in its settings may name another form",
         Role.SEGMENTATION: "; without_segmentation in its settings would do without",
+        Role.REJECTION_NOTE: '; superseded = "keep" in its settings would send no such notes',
     }.get(role, "")
     return f"{answer.because}: {_ENABLE}{setting}"
 

@@ -16,6 +16,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 _KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 _RETENTION_EXPIRED = "113039"
 _REJECTS = {"113001", "113037", "113038", _RETENTION_EXPIRED}
+_SOP_CLASS_NOT_SUPPORTED = 0x0122
 _DUPLICATE_NOTE, _NO_SUCH_INSTANCE, _STILL_RETAINED = 0xA770, 0xA772, 0xA776
 
 
@@ -24,6 +25,7 @@ class Archive:
     """What it was sent, in the order of arrival, and what it hides."""
 
     retains: bool = False  #: Retention of its studies has not yet expired.
+    refuses: str = ""  #: a SOP class that it does not take
     port: int = 0
     received: dict[str, Dataset] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
@@ -38,6 +40,8 @@ class Archive:
     def on_store(self, event: evt.Event) -> int:
         dataset = event.dataset
         uid = str(dataset.SOPInstanceUID)
+        if dataset.SOPClassUID == self.refuses:
+            return _SOP_CLASS_NOT_SUPPORTED
         if dataset.SOPClassUID == _KEY_OBJECTS:
             if uid in self.received:
                 return _DUPLICATE_NOTE
@@ -71,9 +75,9 @@ class Archive:
 
 
 @contextmanager
-def iocm_archive(*, retains: bool = False) -> Iterator[Archive]:
+def iocm_archive(*, retains: bool = False, refuses: str = "") -> Iterator[Archive]:
     """A running archive on loopback."""
-    archive = Archive(retains=retains)
+    archive = Archive(retains=retains, refuses=refuses)
     ae = AE("PACS")
     ae.supported_contexts = AllStoragePresentationContexts
     for syntax in AllStoragePresentationContexts[0].transfer_syntax or []:

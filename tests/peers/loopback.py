@@ -1,18 +1,26 @@
 """Free ports, and waiting for something to become true."""
 
+import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nobody listens on.
+
+    It lies below those that the kernel gives to connections and to listeners on port 0 (32768 and up on
+    Linux): else one of them may have it before the peer that is to get it has started.
+    """
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)  # Not `random`: Hypothesis makes that the same everywhere.
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listening(port: int) -> bool:

@@ -138,6 +138,40 @@ def test_an_archive_that_has_to_retain_the_study_is_an_operators_business(tmp_pa
         assert [len(one.names) for one in site.notes()] == [2, 2]
 
 
+def test_an_archive_that_takes_no_key_objects_says_what_to_set(tmp_path: Path) -> None:
+    with iocm_archive(refuses="1.2.840.10008.5.1.4.1.1.88.59") as archive:
+        with overtaken(tmp_path, pacs(archive.port)) as site:
+            for _ in range(2):
+                site.result()
+                site.deliver()
+                site.reject()
+            site.deliver()
+            (rejection,) = site.notes()
+            assert rejection.note.state is DeliveryState.PARKED
+            assert 'superseded = "keep" in its settings would send no such notes' in rejection.note.because
+            assert shown(archive) == site.made(site.jobs[0]) | site.made(site.jobs[1])
+
+
+def test_where_reports_go_in_an_older_form_those_are_named(tmp_path: Path) -> None:
+    with iocm_archive(refuses="1.2.840.10008.5.1.4.1.1.88.34") as archive:
+        peer = pacs(archive.port, report_instead=("comprehensive",))
+        with overtaken(tmp_path, peer) as site:
+            for _ in range(2):
+                site.result()
+                site.deliver()
+                site.reject()
+            site.deliver()
+            (note,) = archive.notes()
+            older, newer = [uid for uid, one in archive.received.items() if one.Modality == "SR"]
+            assert older in named(note)
+            assert named(note) == archive.hidden
+            assert len(named(note)) == 2
+            # It speaks of the report that this archive has.
+            (text,) = [item.TextValue for item in note.ContentSequence if item.ValueType == "TEXT"
+                       and item.RelationshipType == "CONTAINS"]  # fmt: skip
+            assert newer in text
+
+
 def test_an_archive_that_does_not_obey_is_found_out(tmp_path: Path) -> None:
     with orthanc(tmp_path / "orthanc") as archive:
         peer = pacs(archive.dicom_port, confirm="find")
@@ -207,15 +241,11 @@ def test_what_was_in_doubt_when_the_late_image_came_is_sent_named_and_hidden(tmp
 
         second = site.result()
         with iocm_archive() as archive:
-            site.post = type(site.post)(
-                site.ledger,
-                site.spool,
-                site.site.model_copy(update={"peers": (pacs(archive.port),)}),
-                owner="sender",
-            )
-            site.deliver()
-            site.reject()
-            site.deliver()
+            site.site = site.site.model_copy(update={"peers": (pacs(archive.port),)})
+            moved = site.again()
+            moved.deliver()
+            moved.reject()
+            moved.deliver()
             (note,) = archive.notes()
             assert named(note) == {str(doubtful.result.sop_instance)}
             assert shown(archive) == site.made(second) | {str(note.SOPInstanceUID)}
