@@ -100,6 +100,11 @@ class BoundedServer(ThreadedAssociationServer):
         """Whether the connection may stay; decided before it costs a thread."""
         return self.turnstile.enter(request, self.remote(client_address))
 
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection; None is one that its own thread closed a moment before."""
+        if request is not None:
+            super().shutdown_request(request)
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Start the association; a connection that never becomes one is given back."""
         try:
