@@ -25,7 +25,7 @@ def echo_ourselves(site: Site, deadline_s: float = 15.0, port: int | None = None
     where the settings leave it open.
     """
     node = site.node
-    host = _ANYWHERE.get(node.host, node.host)
+    host = _ANYWHERE.get(node.plain_host, node.plain_host)
     port = port or node.port
     ourselves = PeerSettings(name="node", ae_title=node.ae_title, host=host, port=port)
     where = f"the node ({node.ae_title} at {host}:{port})"

@@ -224,7 +224,11 @@ def tell_the_pacs(site: Site, port: int) -> Panel:
     table = Table.grid(padding=(0, 3))
     table.add_row("AE title", Text(site.node.ae_title, style="bold"))
     table.add_row("Host", Text(shown, style="bold"))
-    table.add_row("Port", Text(str(port), style="bold"))
+    tls = site.node.tls
+    if tls is None or tls.plain:
+        table.add_row("Port", Text(str(port), style="bold"))
+    if tls is not None:
+        table.add_row("Port for TLS", Text(str(tls.port), style="bold"))
     note = (
         Text(
             '\nOnly this machine can reach it. For others: host = "0.0.0.0" under [node] in wetread.toml.',

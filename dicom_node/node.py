@@ -33,8 +33,6 @@ from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
 
-_LOOPBACK = ("127.0.0.1", "::1")  # by whether the node's own address is one of IPv6
-
 
 class PortTaken(SiteError):
     """Nothing can listen at the node's address."""
@@ -127,9 +125,7 @@ class Node:
 
         tls = site.node.tls
         self._gate = Gate(tls, told=self.refusals.tell) if tls is not None else None
-        # Without plain DICOM this machine still asks there whether the node lives; everybody is refused.
-        plain_host = site.node.host if tls is None or tls.plain else _LOOPBACK[":" in site.node.host]
-        self._servers = [server_at(plain_host, site.node.port)]
+        self._servers = [server_at(site.node.plain_host, site.node.port)]
         if tls is not None:
             try:
                 secure = server_at(site.node.host, tls.port)

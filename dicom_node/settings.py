@@ -74,6 +74,13 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.
     tls: NodeTlsSettings | None = None  # None: plain DICOM only.
 
+    @property
+    def plain_host(self) -> str:
+        """Where it listens without TLS. Where that is forbidden only this machine asks whether it lives."""
+        if self.tls is None or self.tls.plain:
+            return self.host
+        return "::1" if ":" in self.host else "127.0.0.1"
+
 
 class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
     """Where instances and results lie, and how full that place may get."""

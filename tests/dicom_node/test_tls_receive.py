@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from pynetdicom import AE
 
+from console.pulse import echo_ourselves
+from console.settings import load_site
 from dicom_node.peers import PeerSettings
 from dicom_node.reach import Deadline
 from dicom_node.requestor import associate
@@ -345,6 +347,18 @@ def test_without_plain_the_plain_port_says_no_to_everybody(secure, callers: Call
     assert echoscu(node.port).returncode != 0
     assert echo(node, callers) == 0
     assert any("plain = false" in because for because in refusals(node))
+
+
+def test_without_plain_the_site_still_sees_that_its_node_lives(
+    start_node: Callable[..., Running], callers: Callers, tmp_path: Path
+) -> None:
+    tls = {**files_of(callers), "plain": False}
+    node = start_node(node={"host": "127.0.0.5", "port": 0, "tls": tls})
+    site = load_site(None, data=tmp_path).model_copy(update={"node": node.site.node})
+
+    alive, words = echo_ourselves(site, port=node.port)
+
+    assert alive, words
 
 
 # ------------------------------------------------------------------ renewing certificates
