@@ -96,7 +96,7 @@ def test_what_the_archive_has_more_of_is_fetched_and_the_study_is_complete(tmp_p
         with (
             node_process(
                 tmp_path,
-                closing={**QUICK, "counted_at": "archive"},
+                closing={**QUICK, "quiet_s": 3.0, "counted_at": "archive"},
                 fetch={"missing_after_s": 0.5, "every_s": 0.1},
                 rules=[RULE],
                 peers=[there.model_dump(mode="json")],

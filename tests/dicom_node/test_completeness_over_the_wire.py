@@ -89,7 +89,7 @@ def test_an_association_that_is_dropped_in_mid_study_is_waited_for_by_count(tmp_
     files = write(tmp_path / "scan", *SCAN)
     with dcmqrscp(tmp_path / "archive") as pacs:
         assert dcmsend(pacs.port, *files, called="ARCHIVE").returncode == 0
-        closing = {**CLOSING, "quiet_s": 0.8}
+        closing = {**CLOSING, "quiet_s": 2.5}
         peers = [archive(pacs.port)]
         with (
             node_process(tmp_path, closing=closing, rules=[RULE], peers=peers) as node,
@@ -101,7 +101,7 @@ def test_an_association_that_is_dropped_in_mid_study_is_waited_for_by_count(tmp_
             assert (lack.ours, lack.theirs, lack.state) == (7, 12, StudyState.OPEN)
             assert lack.series == {Uid(f"{ROOT}.1.1"): (7, 12)}
             now = ledger.now()
-            until(lambda: ledger.now() > now + 1.5, within_s=5, what="the pause is over")
+            until(lambda: ledger.now() > now + 3.0, within_s=8, what="the pause is over")
             assert ledger.studies()[0].state is StudyState.OPEN
 
             assert dcmsend(node.port, *files[7:]).returncode == 0

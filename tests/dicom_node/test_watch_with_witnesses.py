@@ -122,7 +122,7 @@ def test_a_pacs_that_is_away_leaves_it_to_the_pauses(ledger: Ledger) -> None:
 def test_a_study_that_stays_incomplete_is_closed_in_the_end_and_says_so(ledger: Ledger) -> None:
     with (
         counting_pacs("1.2.3", "5", _1="5") as pacs,
-        watching(ledger, LATER, peers=(pacs.settings,), quiet_s=0.8, longest_s=1.5),
+        watching(ledger, LATER, peers=(pacs.settings,), quiet_s=2.0, longest_s=3.0),
     ):
         ledger.record_arrivals([numbered(n) for n in (1, 2, 3)])
         study = closed(ledger)
