@@ -67,6 +67,7 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
                 peers=site.peers,
                 calling=AETitle.parse(site.node.ae_title),
                 associations=node.senders,
+                settled=node.books.closing,
                 house_keeper=HouseKeeper(ledger, spool, site.retention),
             )
             node.senders.changed, node.promises.listed = watch.wake, watch.heard_list

@@ -39,7 +39,6 @@ log = structlog.get_logger()
 
 # A closed study that was left incomplete is not completed when a site switches retrieval on weeks later.
 _CLOSED_FOR_S = 86_400.0
-_LACKING_AT_ONCE = 20  # The latest; the next ones come when these are settled.
 
 
 class Fetching:
@@ -55,7 +54,6 @@ class Fetching:
         self._queue: queue.SimpleQueue[FetchId | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._busy: set[FetchId] = set()
-        self._ask_at = float("-inf")  # monotonic: when to ask next for what is missing
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name=f"fetching-{number}", daemon=True)
@@ -80,11 +78,8 @@ class Fetching:
 
     def look(self) -> None:
         """One round: ask for what studies lack, and hand what is due to the threads. Raises `SiteError`."""
-        began = time.monotonic()
-        if any(peer.retrieve != "none" for peer in self._site.peers) and began >= self._ask_at:
+        if any(peer.retrieve != "none" for peer in self._site.peers):
             self._ask_for_what_is_missing()
-            # It asks the ledger about many studies, and a pause of seconds is waited for anyway.
-            self._ask_at = began + self._settings.missing_after_s / 2
         for fetch_id in self._ledger.due_fetches():
             with self._lock:
                 if fetch_id in self._busy:
@@ -120,7 +115,7 @@ class Fetching:
 
     def _ask_for_what_is_missing(self) -> None:
         now_s = self._ledger.now()
-        for lack in self._ledger.lacking(limit=_LACKING_AT_ONCE):
+        for lack in self._ledger.lacking():
             peer = named(self._site.peers, lack.peer)
             quiet_s = now_s - lack.last_arrival_at
             sending = self._senders.open_for(lack.study_id)

@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from dicom_node.acceptor import BoundedAssociation
 from dicom_node.association import Doorkeeper
 from dicom_node.ballast import Ballast
+from dicom_node.carry_forward import open_books
 from dicom_node.contexts import supported_contexts
 from dicom_node.gate import Gate
 from dicom_node.group import GroupCommit
@@ -50,7 +51,7 @@ class Node:
         """
         self._site = site
         self.senders = Senders()
-        self.group = GroupCommit(spool, ledger)
+        self.group, self.books = GroupCommit(spool, ledger), open_books(spool, ledger)
         self.refusals = Refusals(ledger)
         quotas = Quotas(site.quota, site.peers, ledger)
         self._long_headers = LongHeaders(site.data_set)
@@ -60,6 +61,7 @@ class Node:
             spool=spool,
             ledger=ledger,
             group=self.group,
+            books=self.books,
             settings=site.node,
             quotas=quotas,
             refusals=self.refusals,
@@ -156,6 +158,7 @@ class Node:
         self.refusals.start()
         self.ballast.start()
         self.group.start()
+        self.books.start()
         self.promises.start()
         for thread in self._threads:
             thread.start()
@@ -180,6 +183,7 @@ class Node:
         for thread in threads:
             thread.join(max(0.0, ends - 1.0 - time.monotonic()))
         self.promises.stop(within_s=0.5)
+        self.books.stop(within_s=max(0.5, ends - time.monotonic()))
         self.group.stop(within_s=max(0.5, ends - time.monotonic()))
         self.ballast.stop()
         self._long_headers.close()

@@ -84,7 +84,7 @@ class Part:
     def staged(self) -> Staged:
         """What `stage` will have made of it."""
         digest = self.digest
-        return Staged(digest, self.size, f"{INSTANCES}/{digest.value[:2]}/{digest}.dcm")
+        return Staged(digest, self.size, instance_path(digest))
 
     @property
     def descriptor(self) -> int:
@@ -158,6 +158,11 @@ class Part:
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0 or self._temporary.exists():
             self.discard()
+
+
+def instance_path(digest: Digest) -> str:
+    """The spool path of the instance whose data set has this digest."""
+    return f"{INSTANCES}/{digest.value[:2]}/{digest}.dcm"
 
 
 def _ends_in(path: Path, size: int, digest: Digest) -> bool:

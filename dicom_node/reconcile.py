@@ -1,7 +1,8 @@
 """After a crash: make spool and ledger say the same again, without losing anything and without inventing.
 
-A crash can leave four things behind, and each has one answer:
+A crash can leave five things behind, and each has one answer:
 
+- instances in the daybook, which were answered with Success: they get their files and rows (`carry_forward`);
 - a file that was being written: nobody was promised anything, so it is deleted;
 - a whole instance without a row. It is recorded now, as if it had just arrived. It was never acknowledged, so
   its sender will send it again, which is then the same arrival; and should the ledger have been replaced by
@@ -21,9 +22,11 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.headers import HELD, HeaderUnreadable, read_headers
+from dicom_node.carry_forward import arrival_of, carry_forward
+from dicom_node.daybook import Daybook
+from dicom_node.headers import HeaderUnreadable
 from dicom_node.part10 import NotOurFile, read_file_meta
-from dicom_node.receive import CannotFile, study_and_series
+from dicom_node.receive import CannotFile
 from dicom_node.spool import INSTANCES, QUARANTINE, RESULTS, Spool, Staged
 from ledger.errors import StudyError
 from ledger.identifiers import Digest
@@ -56,6 +59,7 @@ class Reconciliation:
 def reconcile(spool: Spool, ledger: Ledger) -> Reconciliation:
     """Run once at start, before anything is received. Raises `SpoolBroken` or the ledger's `SiteError`."""
     found = Reconciliation(temporary_removed=spool.sweep_incoming())
+    found.recorded = _carry_forward(spool, ledger)
     known = set(ledger.known_paths())
     # What lies in quarantine first: the next line may put more there, with their rows.
     _list_quarantine(spool, ledger, (path for path in spool.files(QUARANTINE) if path not in known), found)
@@ -71,12 +75,21 @@ def reconcile(spool: Spool, ledger: Ledger) -> Reconciliation:
 
 def rebuild(spool: Spool, ledger: Ledger) -> Reconciliation:
     """Fill an empty ledger from the spool alone. Doing it twice is doing it once."""
-    found = Reconciliation()
+    found = Reconciliation(recorded=_carry_forward(spool, ledger))
     known = set(ledger.known_paths())
     _list_quarantine(spool, ledger, (path for path in spool.files(QUARANTINE) if path not in known), found)
     _record(spool, ledger, spool.files(INSTANCES), found)
     log.info("ledger.rebuilt", recorded=found.recorded, quarantined=found.quarantined)
     return found
+
+
+def _carry_forward(spool: Spool, ledger: Ledger) -> int:
+    """First of all: what the daybook holds may be the only whole copy of a file that is judged below."""
+    daybook = Daybook(spool.path)
+    try:
+        return carry_forward(daybook, spool, ledger)
+    finally:
+        daybook.close()
 
 
 def read_arrival(spool: Spool, path: str) -> Arrival:
@@ -88,25 +101,9 @@ def read_arrival(spool: Spool, path: str) -> Arrival:
             digest = Digest(hashlib.sha256(data_set).hexdigest())
             if digest.value != Path(path).stem:
                 raise FileDamaged("the file's content is not what its name says: the disk changed it")
-            headers = read_headers(data_set, meta.transfer_syntax, shape=HELD)
-            study, series = study_and_series(headers)
-            size = len(data_set)
+            return arrival_of(meta, data_set, digest, path, _NOWHERE)
         finally:
             data_set.release()
-    return Arrival(
-        sop_instance=meta.sop_instance,
-        sop_class=meta.sop_class,
-        transfer_syntax=meta.transfer_syntax,
-        study=study,
-        series=series,
-        digest=digest,
-        size=size,
-        path=path,
-        calling=meta.sending,
-        called=meta.receiving,
-        address=_NOWHERE,
-        headers=headers,
-    )
 
 
 def _record(spool: Spool, ledger: Ledger, paths: Iterator[str], found: Reconciliation) -> None:

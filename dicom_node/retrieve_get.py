@@ -172,6 +172,7 @@ class _Hearing:
                 spool=receiver.spool,
                 ledger=receiver.ledger,
                 group=receiver.group,
+                books=receiver.books,
                 settings=receiver.settings,
                 quotas=receiver.quotas,
                 refusals=receiver.refusals,
@@ -238,9 +239,10 @@ class OnlyAskedFor(Receiver):
 
     wanted: frozenset[str]  #: SOP Instance UIDs, as text: what is no UID is none of them
 
-    def begin(self, offer: Offer) -> Reception:
+    def begin(self, offer: Offer, told: Callable[[StudyId], None] | None = None) -> Reception:
         """Take in what `offer` announces, or refuse it."""
         if offer.sop_instance in self.wanted:
+            # Whoever asked for it looks into the ledger next: without `told` the row is there first.
             return Receiver.begin(self, offer)
         return _NotAskedFor()
 

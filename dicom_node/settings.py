@@ -33,7 +33,8 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     # Whoever does not know our name has the wrong machine (PS3.8 §9.3.4).
     require_called_ae_title: bool = True
     # The same SOP Instance UID with other bytes: the first is always kept and the second always quarantined.
-    # "keep" answers Success (the bytes are safe), "refuse" answers 0xA900 so that the sender notices.
+    # "keep" answers Success (the bytes are safe), "refuse" answers 0xA900 so that the sender notices:
+    # then every answer waits for the ledger, and a fast sender gets about half as much through.
     conflict: Literal["keep", "refuse"] = "keep"
 
     # Others may ask whether we hold what they sent (storage commitment). What we hold we keep as [retention]

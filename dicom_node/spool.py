@@ -5,7 +5,10 @@
     quarantine/    bytes that cannot be filed, or contradict what is filed; named likewise
     results/       what the models made, named by the SHA-256 of the file
 
-Rule 1: a file appears under its name whole and synced, or not at all: write, fsync, rename.
+    daybook        instances that were answered with Success and are not yet among the files
+
+Rule 1: a file appears under its name whole and synced, or not at all: write, fsync, rename. One of which the
+daybook has the bytes may be synced later, for after a crash it is made again from there.
 Rule 2: no name comes from the wire. A UID is a value in the ledger, never a path.
 Rule 3: after a failed fsync the file is thrown away. The kernel may have dropped the pages and forgotten the
 error, so a second fsync that succeeds proves nothing.
@@ -108,6 +111,31 @@ class Spool:
         with self.begin(header) as part:
             part.append([memoryview(data_set).cast("B")])
             return part.stage()
+
+    def write_unsynced(self, contents: memoryview, path: str) -> int:
+        """Give `contents` the name `path`: whole, but to survive a loss of power the descriptor that is
+        returned has to be synced, and the folder. Only for what is durable elsewhere (`dicom_node.daybook`).
+
+        Raises `SpoolFull` or `SpoolBroken` and leaves no trace.
+        """
+        temporary, target = self._temporary(), self.absolute(path)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                while contents:
+                    contents = contents[os.write(descriptor, contents) :]
+                # What was received once was received then: results are dated by it.
+                with suppress(FileNotFoundError):
+                    came = target.stat()
+                    os.utime(descriptor, ns=(came.st_atime_ns, came.st_mtime_ns))
+                temporary.replace(target)
+            except BaseException:
+                os.close(descriptor)
+                temporary.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise site_error(error, self.path) from error
+        return descriptor
 
     def quarantine(self, header: bytes, data_set: bytes | memoryview) -> Staged:
         """Keep bytes that cannot be filed: durable when this returns."""

@@ -140,7 +140,8 @@ class Stream:
         return Taken.SOME
 
     def drop(self) -> None:
-        """The association is over: leave nothing behind of what was not finished."""
+        """The association is over: leave nothing behind of what was not finished, or not in the ledger."""
+        self._receiver.books.settle()
         self._gathered.clear()
         reception, self._reception = self._reception, None
         if reception is not None:
@@ -178,6 +179,7 @@ class Stream:
         abstract_syntax, transfer_syntax = self._peer.contexts.get(self._context_id, ("", None))
         request = parse_store_request(command)
         if request is None or transfer_syntax is None or abstract_syntax not in _STORAGE:
+            self._receiver.books.settle()  # Whatever it asks, it may ask about what it sent.
             self._forwarding = announces_data_set(command)
             return self._forward(Piece(self._context_id, True, True, memoryview(command)))
         self._request = request
@@ -191,7 +193,8 @@ class Stream:
                 calling=self._peer.calling,
                 called=self._peer.called,
                 address=self._peer.address,
-            )
+            ),
+            self._stored,
         )
         return True
 

@@ -11,7 +11,8 @@ and then, and when no study is open it hardly looks at all.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 
@@ -44,6 +45,10 @@ _IDLE = 4  # times as long while no study is open: whoever sends wakes it
 _SHORTEST_S = 0.1  # Between two rounds, whoever calls: news come in bursts.
 
 
+#: Around the closing of a study: whether all that was promised to it is in the ledger.
+Settled = Callable[[Uid], AbstractContextManager[bool]]
+
+
 class Watch:
     """The thread that closes studies and keeps house."""
 
@@ -56,6 +61,7 @@ class Watch:
         associations: OpenAssociations,
         peers: Sequence[PeerSettings] = (),
         calling: AETitle | None = None,
+        settled: Settled = lambda study: nullcontext(True),
         house_keeper: HouseKeeper | None = None,
         every_s: float = _EVERY_S,
     ) -> None:
@@ -65,6 +71,7 @@ class Watch:
         """
         self._ledger = ledger
         self._rules = tuple(rules)
+        self._settled = settled
         self._house_keeper = house_keeper
         self._every_s = every_s
         self._asking = CountAsking(ledger, peers, calling=calling or AETitle("WETREAD"), answered=self.wake)
@@ -146,7 +153,9 @@ class Watch:
         case = self._evidence.of(study, now_s=now_s, listening_since_s=listening_since_s)
         judged = verdict(case.facts, case.patience)
         if judged.closed:
-            return self._close(case, judged)
+            # What was promised a moment ago belongs to the study, too.
+            with self._settled(study.study) as settled:
+                return settled and self._close(case, judged)
         self._early.look(case)
         next_s = min(case.look_again_s - now_s, pause_over_s(case.facts, case.patience))
         self.rest_s = min(self.rest_s, max(0.0, next_s))

@@ -34,7 +34,8 @@ class Running:
         return self.node.port
 
     def instances(self) -> dict[str, str]:
-        """SOP Instance UID → digest, as the ledger has it."""
+        """SOP Instance UID → digest, as the ledger has it once it has all that was promised."""
+        self.node.books.settle()
         return {
             str(instance.sop_instance): str(instance.digest)
             for study in self.ledger.studies(limit=1000)

@@ -229,14 +229,21 @@ def begun() -> bytes:
 
 
 @pytest.mark.fault
-def test_an_abort_in_the_middle_of_an_instance_leaves_nothing(node) -> None:
+@pytest.mark.parametrize("conflict", ["keep", "refuse"], ids=["quick way", "slow way"])
+def test_an_abort_in_the_middle_of_an_instance_leaves_nothing(start_node, conflict: str) -> None:
+    node = start_node(node={"port": 0, "conflict": conflict})
     with line_to(node) as line:
         line.sendall(begun())
-        until(lambda: list(node.spool.files(INCOMING)), within_s=5, what="the instance has begun")
+        until(
+            lambda: node.node.books.in_use() or list(node.spool.files(INCOMING)),
+            within_s=5,
+            what="the instance has begun",
+        )
         line.sendall(ABORT)
         assert line.recv(1) == b""
     until(lambda: node.node.senders.associations() == 0, within_s=10, what="the association is over")
     assert not list(node.spool.files(INCOMING))
+    assert not node.node.books.in_use()
 
 
 @pytest.mark.fault

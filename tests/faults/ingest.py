@@ -9,16 +9,18 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from dicom_node.daybook import Daybook
 from dicom_node.spool import INCOMING, INSTANCES, Spool
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from tests.dicom_node.datasets import ct_slice, digest_of, digest_of_file, encoded
 from tests.dicom_node.node_process import site_json
+from tests.peers.loopback import until
 from tests.peers.programs import find
 
 #: SOP Instance UID → bytes of the data set
@@ -48,8 +50,7 @@ def _run(site: str, armed: str, ready: Connection) -> None:
     parsed = NodeSite.model_validate_json(site)
     spool, ledger = Spool(parsed.spool), Ledger.open(parsed.ledger)
     with Node(parsed, ledger, spool) as node:
-        group = next(thread for thread in threading.enumerate() if thread.name == "group-commit")
-        ready.send((node.port, group.native_id))
+        ready.send((node.port, {thread.name: thread.native_id for thread in threading.enumerate()}))
         threading.Event().wait(120)
 
 
@@ -59,12 +60,21 @@ class Life:
 
     process: multiprocessing.process.BaseProcess
     port: int
-    group_thread: int  #: the thread that syncs folders and commits
+    threads: dict[str, int]  #: by name: "group-commit" syncs folders and commits, "bookkeeper" carries over
+    folder: Path
 
     @property
     def killed(self) -> bool:
         self.process.join(0.5)
         return self.process.exitcode == -signal.SIGKILL
+
+    def rest(self) -> None:
+        """Until it has carried over all that it promised, or is no more."""
+        until(
+            lambda: self.process.exitcode is not None or not promised(self.folder),
+            within_s=10,
+            what="all is carried over",
+        )
 
 
 class Ingest:
@@ -89,19 +99,26 @@ class Ingest:
         return folder
 
     @contextmanager
-    def node(self, folder: Path, armed: str = "") -> Iterator[Life]:
+    def node(self, folder: Path, armed: str = "", *, slow: bool = False) -> Iterator[Life]:
+        """A node; a `slow` one waits for the ledger with every answer."""
         ours, theirs = self._processes.Pipe()
-        process = self._processes.Process(target=_run, args=(site_json(folder), armed, theirs), daemon=True)
+        site = site_json(folder, node={"port": 0, "conflict": "refuse" if slow else "keep"})
+        process = self._processes.Process(target=_run, args=(site, armed, theirs), daemon=True)
         process.start()
         try:
             assert ours.poll(20), "the node did not start"
-            port, thread = ours.recv()
-            yield Life(process, port, thread)
+            yield Life(process, *ours.recv(), folder)
         finally:
             process.kill()
             process.join(10)
             ours.close()
             theirs.close()
+
+
+def promised(folder: Path) -> int:
+    """How many instances lie in the daybook and are not carried over."""
+    with closing(Daybook(folder / "spool")) as daybook:
+        return sum(1 for _ in daybook.entries())
 
 
 def _settings(folder: Path) -> LedgerSettings:
@@ -181,6 +198,7 @@ def judge(folder: Path, answers: dict[str, int]) -> int:
             assert digest_of_file(spool.absolute(instance.path)) == str(instance.digest)
         assert sorted(spool.files(INSTANCES)) == sorted(instance.path for instance in rows.values())
         assert not list(spool.files(INCOMING))
+        assert not promised(folder)
         return len(rows)
     finally:
         ledger.close()

@@ -17,6 +17,7 @@ from tests.faults.ingest import (
     Life,
     calls_by_thread,
     judge,
+    promised,
     strace,
 )
 
@@ -31,6 +32,7 @@ CALLS = (
     "pwrite64",
     "flock",
     "close",
+    "syncfs",
     "sendto",
     "unlink",
 )
@@ -42,9 +44,13 @@ FAILING = {
     "fdatasync": "EIO",
     "rename": "EIO",
     "pwrite64": "ENOSPC",
+    "syncfs": "EIO",
 }
-RECEIVING = ("spool_written", "spool_renamed", "folder_synced", "arrivals_committed")
-POINTS_PER_CALL = 4  # of each system call in each kind of thread, spread evenly, first and last among them
+SLOW = ("spool_written", "spool_renamed", "folder_synced", "arrivals_committed")
+QUICK = ("page_written", "files_named", "pages_recorded", "files_synced")
+POINTS_PER_CALL = 3  # of each system call in each kind of thread, spread evenly, first and last among them
+#: The two ways of receiving, each looked at as a whole and in the one thread that writes for all.
+PLACES = [(slow, one) for slow in (True, False) for one in (True, False)]
 
 pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
@@ -54,25 +60,30 @@ def ingest(tmp_path_factory) -> Ingest:
     return Ingest(tmp_path_factory.mktemp("ingest"))
 
 
-def traced(life: Life, group: bool, *expressions: str):
-    """strace on the thread that commits alone, or on the whole process."""
+def traced(life: Life, place: tuple[bool, bool], *expressions: str):
+    """strace on the thread that writes for all, or on the whole process."""
+    slow, one = place
     options = [option for expression in expressions for option in ("-e", expression)]
-    return strace(life.group_thread if group else life.process.pid, *options, follow=not group)
+    thread = life.threads["group-commit" if slow else "bookkeeper"]
+    return strace(thread if one else life.process.pid, *options, follow=not one)
 
 
 @pytest.fixture(scope="module")
-def counted(ingest: Ingest) -> dict[bool, dict[str, int]]:
-    """How often each call is made for three instances, by the committing thread (True) and by all."""
+def counted(ingest: Ingest) -> dict[tuple[bool, bool], dict[str, int]]:
+    """How often each call is made for three instances, in each place."""
     found = {}
-    for group in (False, True):
+    for place in PLACES:
         folder = ingest.fresh()
-        with ingest.node(folder) as life:
-            with traced(life, group, f"trace={','.join(CALLS)}") as lines:
+        with ingest.node(folder, slow=place[0]) as life:
+            with traced(life, place, f"trace={','.join(CALLS)}") as lines:
                 answers = send_all(life.port, INSTANCES_SENT)
+                life.rest()
         assert set(answers.values()) == {0x0000}
         assert judge(folder, answers) == len(INSTANCES_SENT)
-        found[group] = calls_by_thread(lines)
-    assert found[True].get("fsync"), "the committing thread syncs folders"
+        found[place] = calls_by_thread(lines)
+    assert found[True, True].get("fsync"), "the committing thread syncs folders"
+    assert found[False, True].get("syncfs"), "the bookkeeper syncs the disk"
+    assert found[False, False].get("pwrite64"), "the daybook is written"
     return found
 
 
@@ -86,13 +97,14 @@ def points(count: int) -> list[int]:
 def test_killed_at_any_system_call_no_acknowledged_instance_is_lost(ingest: Ingest, counted) -> None:
     tried = killed = 0
     began = time.monotonic()
-    for group, calls in counted.items():
+    for place, calls in counted.items():
         for call, count in sorted(calls.items()):
             for nth in points(count):
                 folder = ingest.fresh()
-                with ingest.node(folder) as life:
-                    with traced(life, group, f"trace={call}", f"inject={call}:signal=KILL:when={nth}"):
+                with ingest.node(folder, slow=place[0]) as life:
+                    with traced(life, place, f"trace={call}", f"inject={call}:signal=KILL:when={nth}"):
                         answers = send_all(life.port, INSTANCES_SENT)
+                        life.rest()
                     killed += life.killed
                 judge(folder, answers)
                 tried += 1
@@ -105,13 +117,14 @@ def test_a_disk_that_fails_at_any_system_call_gets_no_success_and_the_node_recov
 ) -> None:
     tried = refused = 0
     began = time.monotonic()
-    for group, calls in counted.items():
+    for place, calls in counted.items():
         for call, error in FAILING.items():
             for nth in points(calls.get(call, 0)):
                 folder = ingest.fresh()
-                with ingest.node(folder) as life:
-                    with traced(life, group, f"trace={call}", f"inject={call}:error={error}:when={nth}"):
+                with ingest.node(folder, slow=place[0]) as life:
+                    with traced(life, place, f"trace={call}", f"inject={call}:error={error}:when={nth}"):
                         answers = send_all(life.port, INSTANCES_SENT)
+                        life.rest()
                     refused += any(status != 0x0000 for status in answers.values()) or len(answers) < 3
                     assert not set(answers.values()) - {0x0000, 0xA700}, f"{call} {nth}"
                     again = send_all(life.port, INSTANCES_SENT)
@@ -124,12 +137,12 @@ def test_a_disk_that_fails_at_any_system_call_gets_no_success_and_the_node_recov
     assert refused
 
 
-@pytest.mark.parametrize("name", RECEIVING)
+@pytest.mark.parametrize("name", [*SLOW, QUICK[0]])
 @pytest.mark.parametrize("nth", [1, 3])
 def test_killed_between_any_two_steps_of_the_promise(ingest: Ingest, name: str, nth: int) -> None:
     assert name in NAMES
     folder = ingest.fresh()
-    with ingest.node(folder, f"{name}:kill:{nth}") as life:
+    with ingest.node(folder, f"{name}:kill:{nth}", slow=name in SLOW) as life:
         answers = send_all(life.port, INSTANCES_SENT)
         assert life.killed
     assert len(answers) == nth - 1
@@ -140,10 +153,38 @@ def test_killed_between_any_two_steps_of_the_promise(ingest: Ingest, name: str, 
     assert judge(folder, {}) == len(INSTANCES_SENT)
 
 
+@pytest.mark.parametrize("name", QUICK[1:])
+def test_killed_while_it_carries_over_what_it_promised_all_of_that_is_carried_forward(
+    ingest: Ingest, name: str
+) -> None:
+    assert name in NAMES
+    folder = ingest.fresh()
+    with ingest.node(folder, f"{name}:kill") as life:
+        answers = send_all(life.port, INSTANCES_SENT)
+        life.rest()
+        assert life.killed
+    assert answers
+    assert judge(folder, answers) >= len(answers)
+
+
+def test_a_node_that_starts_anew_carries_forward_before_it_takes_anything_in(ingest: Ingest) -> None:
+    """Without the reconciliation that comes before: what the pages hold is not written over."""
+    folder = ingest.fresh()
+    with ingest.node(folder, "files_named:kill") as life:
+        answers = send_all(life.port, INSTANCES_SENT)
+        life.rest()
+        assert life.killed
+    assert promised(folder)
+
+    with ingest.node(folder):
+        assert not promised(folder)
+    assert judge(folder, answers) == len(INSTANCES_SENT)
+
+
 def test_an_exception_between_two_steps_is_no_success(ingest: Ingest) -> None:
-    for name in RECEIVING:
+    for name in (*SLOW, QUICK[0]):
         folder: Path = ingest.fresh()
-        with ingest.node(folder, f"{name}:raise") as life:
+        with ingest.node(folder, f"{name}:raise", slow=name in SLOW) as life:
             answers = send_all(life.port, INSTANCES_SENT)
         first, *others = answers.values()
         assert first == 0xA700
