@@ -63,7 +63,8 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     # Ends the association while it comes in. Memory is no reason (it goes to the disk as it comes): a sender
     # that never stops is. A [[peer]] may be allowed up to 4 GiB.
     instance_bytes_max: int = Field(default=2 * _GIB, ge=1 << 20, le=INSTANCE_BYTES_HARD)
-    idle_s: float = Field(default=60.0, gt=0)  # An association that says nothing this long is aborted.
+    # An association that says nothing this long is aborted: within a minute a broken peer holds nothing more.
+    idle_s: float = Field(default=50.0, gt=0)
     artim_s: float = Field(default=30.0, gt=0)  # From connection to A-ASSOCIATE-RQ, in all (PS3.8 §9.1.5).
     pdu_silence_s: float = Field(default=10.0, gt=0)  # Between two bytes of one PDU: the peer has died.
     pdu_s: float = Field(default=60.0, gt=0)  # For one whole PDU: nobody trickles 64 KiB in honest work.
