@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,11 @@ def test_an_archive_that_does_not_take_our_certificate_is_named_as_the_reason(
     context.verify_mode = ssl.CERT_REQUIRED
 
     def demand(connection: socket.socket, over: threading.Event) -> None:
-        with context.wrap_socket(connection, server_side=True):
+        wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with wrapped as secured:
+            # Closed at once, with our request unread, it would be reset before its alert is read.
+            with suppress(OSError):
+                secured.do_handshake()
             over.wait(10)
 
     with raw_peer(demand) as peer:
