@@ -192,7 +192,7 @@ def test_a_series_has_its_job_while_the_next_one_still_comes_on_the_same_associa
             send_all(send, SCAN)
             send_all(send, second[:4])
             until(
-                lambda: len(ledger.jobs_of(ledger.studies()[0].id)) == 1,
+                lambda: [len(ledger.jobs_of(study.id)) for study in ledger.studies()] == [1],
                 within_s=10,
                 what="the first series has its job",
             )
