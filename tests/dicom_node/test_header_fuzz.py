@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dicom_node.headers import HeaderUnreadable, MoreNeeded, find_pixels, read_headers
 from dicom_node.status import StoreStatus
+from dicom_node.upper_layer import RELEASE_REQUEST
 from ledger.identifiers import Uid
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, encoded
 from tests.dicom_node.mutations import EXPLICIT, IMPLICIT, damaged, seeds
@@ -148,4 +149,6 @@ def _send(port: int, uid: str, data_sets: list[bytes]) -> list[int]:
             if status is None:
                 break
             statuses.append(status)
+        line.sendall(RELEASE_REQUEST)
+        read_pdu(line)  # Before an association ends, everything that it sent is in the ledger.
     return statuses

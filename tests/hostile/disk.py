@@ -10,10 +10,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ledger.store.ledger import Ledger
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, digest_of_file, encoded
 from tests.dicom_node.node_process import NodeProcess, node_process
 from tests.hostile.verdict import Measure, Verdict, at_most, none_of
@@ -27,6 +28,7 @@ from tests.hostile.victim import (
     store_message,
     stumbles,
 )
+from tests.peers.loopback import until
 
 RESUME_S = 30.0
 _SUCCESS, _OUT_OF_RESOURCES, _REFUSED_FOR_NOW = 0x0000, 0xA700, -2
@@ -45,6 +47,7 @@ class Tried:
     sent: dict[str, bytes] = field(default_factory=dict)
     refused: int = 0  #: associations rejected for now (PS3.8 §9.3.4: 2, 3, 1)
     resumed_s: float = float("inf")
+    filed_s: float = 0.0  #: until every Success had its file and its row
     false: list[str] = field(default_factory=list)  #: Success, and not held
     odd: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  #: files of what was never finished
@@ -89,6 +92,7 @@ def try_disks(folder: Path, *, instances: int = 60) -> Verdict:
                 for kind, tried in done.items()
                 for full in [tried.refused > 0 or _OUT_OF_RESOURCES in tried.answers.values()]
             ),
+            *(at_most(f"all is filed: {kind}", RESUME_S, tried.filed_s, "s") for kind, tried in done.items()),
             none_of("answers other than Success and 0xA700", other, len(answers)),
             none_of(
                 "files of what was never finished", [f for t in done.values() for f in t.left], len(answers)
@@ -101,12 +105,12 @@ def try_disks(folder: Path, *, instances: int = 60) -> Verdict:
 
 def _spool_to_the_last_byte(folder: Path, count: int) -> Tried:
     with small_disk(folder / "disk", 12) as disk:
-        site = {"spool": {"path": str(disk / "spool"), "measure_s": 0.2}}
+        site = {"spool": {"path": str(disk / "spool"), "measure_s": 0.0}}
         return _through(folder, count, site, lambda _: _fill(disk, leave=200_000), lambda _: _free(disk))
 
 
 def _spool_to_its_mark(folder: Path, count: int) -> Tried:
-    marks = {"hard_percent": 90, "resume_percent": 85, "measure_s": 0.2}
+    marks = {"hard_percent": 90, "resume_percent": 85, "measure_s": 0.0}
     with small_disk(folder / "disk", 12) as disk:
         site = {"spool": {"path": str(disk / "spool"), **marks}}
         return _through(folder, count, site, lambda _: _fill(disk, leave=1 << 20), lambda _: _free(disk))
@@ -139,18 +143,30 @@ def _through(
     with node_process(folder, **site) as node:
         assert node.port, f"the node did not start: {node.log}"
         tried = _send_through(node, count, fill, free)
+        spool = Path(str(site.get("spool", {}).get("path", folder / "spool")))
         with ledger_of(folder, **site) as opened:
-            kept = recorded(opened)
+            # What was answered is in the daybook at least; file and row have as long as receiving has.
+            began = time.monotonic()
+            with suppress(AssertionError):
+                until(lambda: not _missing(tried, opened, spool), within_s=RESUME_S, what="all is filed")
+            tried.filed_s = time.monotonic() - began
+            tried.false = _missing(tried, opened, spool)
         tried.odd = stumbles(node)
-    spool = Path(str(site.get("spool", {}).get("path", folder / "spool")))
+    tried.left = [str(file) for file in (spool / "incoming").iterdir()]
+    return tried
+
+
+def _missing(tried: Tried, ledger: Ledger, spool: Path) -> list[str]:
+    """The instances that were answered with Success and have no row, no file, or other bytes."""
+    kept = recorded(ledger)
     files = {file.stem: file for file in (spool / "instances").rglob("*.dcm")}
+    missing = []
     for uid, status in tried.answers.items():
         digest = digest_of(tried.sent[uid])
         held = kept.get(uid) == digest and digest in files and digest_of_file(files[digest]) == digest
         if status == _SUCCESS and not held:
-            tried.false.append(uid)
-    tried.left = [str(file) for file in (spool / "incoming").iterdir()]
-    return tried
+            missing.append(uid)
+    return missing
 
 
 def _send_through(
@@ -216,15 +232,12 @@ def small_disk(folder: Path, size_mib: int) -> Iterator[Path]:
 
 def _fill(disk: Path, *, leave: int) -> None:
     """Something else on the disk grows until only `leave` bytes are left."""
-    with (disk / "something-else").open("wb") as file:
+    with suppress(OSError), (disk / "something-else").open("wb") as file:
         block = bytes(1 << 14)
-        try:
-            while os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > leave:
-                file.write(block)
-                file.flush()
-        except OSError:
-            pass
+        while os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > leave:
+            file.write(block)
+            file.flush()
 
 
 def _free(disk: Path) -> None:
-    (disk / "something-else").unlink()
+    (disk / "something-else").unlink(missing_ok=True)
