@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from dicom_node.upper_layer import ProposedContext
+from dicom_node.upper_layer import RELEASE_REQUEST, ProposedContext
 from ledger.identifiers import Uid
 from ledger.job import JobRecord, JobState, Outcome
 from ledger.store.ledger import Ledger
@@ -174,6 +174,8 @@ def _throw(port: int, bomb: Bomb) -> list[int | None]:
             assert read_pdu(line)[:1] == b"\2", f"no association for {bomb.name}"
             line.sendall(store_message(uid, data, number=number, sop_class=Uid(bomb.sop_class)))
             statuses.append(status_of(read_pdu(line)))
+            line.sendall(RELEASE_REQUEST)  # One machine may have only some connections at a time.
+            read_pdu(line)
     return statuses + [None] * (len(bomb.instances) - len(statuses))
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dicom_node.upper_layer import RELEASE_REQUEST
 from ledger.store.ledger import Ledger
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, digest_of_file, encoded
 from tests.dicom_node.node_process import NodeProcess, node_process
@@ -208,6 +209,9 @@ def _send(port: int, tried: Tried, number: int) -> int:
             return _REFUSED_FOR_NOW
         line.sendall(store_message(uid, data))
         status = status_of(read_pdu(line))
+        with suppress(OSError):
+            line.sendall(RELEASE_REQUEST)
+            read_pdu(line)
     # An association that ends without an answer promised nothing, but is no answer either.
     tried.answers[uid], tried.sent[uid] = -1 if status is None else status, data
     return tried.answers[uid]
