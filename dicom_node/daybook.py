@@ -35,6 +35,8 @@ _PAGES = 128  # Memory is used for those that wait to be carried over, most ofte
 _PAGE_S = 0.5  # Waiting for a page is faster than the slow way; not if the disk is in trouble.
 _BLOCK = 4096  # what disks write as one, and what direct writes are aligned to
 
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_DSYNC  # What is written is durable when the call returns.
+
 _MARK = struct.Struct("<8sQ")
 _PAGE = struct.Struct("<8sQIQ32s64s")  # magic, number, bytes of File Meta, of data set, digest, address
 _SUM = struct.Struct("<I")
@@ -191,11 +193,23 @@ class Daybook:
 
     def _write(self, contents: memoryview, place: int) -> None:
         try:
-            written = os.pwrite(self._descriptor, contents, place)
+            written = self._written(contents, place)
         except OSError as error:
             raise site_error(error, self._folder) from error
         if written < len(contents):  # the last room of a disk
             raise site_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self._folder)
+
+    def _written(self, contents: memoryview, place: int) -> int:
+        try:
+            return os.pwrite(self._descriptor, contents, place)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        # Some file systems promise direct writes and then refuse them, or want larger blocks than ours.
+        plain = os.open(self._folder / NAME, _FLAGS)
+        os.dup2(plain, self._descriptor, inheritable=False)  # for all threads at once
+        os.close(plain)
+        return os.pwrite(self._descriptor, contents, place)
 
 
 def _place(index: int) -> int:
@@ -205,11 +219,10 @@ def _place(index: int) -> int:
 
 def _open(path: Path) -> int:
     """Open it so that a write is durable when it returns, past the page cache where the disk allows that."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC
     try:
-        return os.open(path, flags | os.O_DIRECT, 0o600)
+        return os.open(path, _FLAGS | os.O_CREAT | os.O_DIRECT, 0o600)
     except OSError:  # Some file systems know no direct writes.
-        return os.open(path, flags, 0o600)
+        return os.open(path, _FLAGS | os.O_CREAT, 0o600)
 
 
 def _sync(folder: Path) -> None:

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -166,6 +168,26 @@ def test_a_disk_that_fails_or_is_full_is_told_as_such(daybook: Daybook, monkeypa
     monkeypatch.setattr("dicom_node.daybook.os.pwrite", broken)
     with pytest.raises(SpoolBroken):
         page.write("10.0.0.1")
+
+
+@pytest.mark.fault
+def test_a_file_system_that_refuses_direct_writes_gets_plain_ones(
+    daybook: Daybook, tmp_path: Path, monkeypatch
+) -> None:
+    real = os.pwrite
+
+    def picky(descriptor: int, contents: memoryview, place: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC
+        return real(descriptor, contents, place)
+
+    monkeypatch.setattr("dicom_node.daybook.os.pwrite", picky)
+    written(daybook, b"first").free()
+    written(daybook, b"second")
+    daybook.mark()
+
+    assert found(tmp_path) == [b"second"]
 
 
 @pytest.mark.fault
