@@ -81,7 +81,7 @@ class Post:
         self, ledger: Ledger, spool: Spool, site: WorkerSite, workplace: Workplace, *, owner: str
     ) -> None:
         self._ledger = ledger
-        self._substitution = Substitution(ledger, spool, workplace.own_folder("instead"))
+        self._substitution = Substitution(ledger, spool, workplace)
         self._spool = spool
         self._site = site
         self._owner = owner

@@ -24,6 +24,7 @@ from ledger.result import NewResult, ResultRecord, Role
 from ledger.store.ledger import Ledger
 from results.older_report import OLDER_FORMS, OlderForm, check_older_report, older_report
 from results.write import write
+from worker.workplace import Workplace
 
 _ENABLE = "its administrator has to allow that there"
 
@@ -59,9 +60,8 @@ def unanswered(answer: Answer, role: Role) -> str:
 class Substitution:
     """Where it is decided, and made."""
 
-    def __init__(self, ledger: Ledger, spool: Spool, folder: Path) -> None:
-        """`folder` is our own, for files on their way to the spool."""
-        self._ledger, self._spool, self._folder = ledger, spool, folder
+    def __init__(self, ledger: Ledger, spool: Spool, workplace: Workplace) -> None:
+        self._ledger, self._spool, self._workplace = ledger, spool, workplace
 
     def of(self, claim: DeliveryClaim, answer: Answer, peer: PeerSettings) -> Declined | None:
         """What `peer` gets instead; None where the settings say nothing.
@@ -81,7 +81,7 @@ class Substitution:
         report = next(
             one for one in self._ledger.results_of(claim.job_id) if one.role is Role.REPORT
         )  # the one that was checked against the findings, also where an older form was refused too
-        made = self._made(report, form, self._folder / f"{claim.delivery_id}.dcm")
+        made = self._made(report, form, self._workplace.file(f"instead-{claim.delivery_id}.dcm"))
         return Declined(f"{answer.because}: {_ENABLE}; sent instead: {form.name}", made)
 
     def _made(self, report: ResultRecord, form: OlderForm, path: Path) -> NewResult:

@@ -46,7 +46,7 @@ class Rejections:
         self._policies = {
             peer.name: peer.superseded for peer in site.peers if peer.send and peer.superseded != "keep"
         }
-        self._folder = workplace.own_folder("notes")
+        self._workplace = workplace
         self._told: set[tuple[int, str]] = set()
 
     def open(self) -> None:
@@ -65,7 +65,7 @@ class Rejections:
 
     def _open(self, owed: OwedNote) -> None:
         policy = self._policies[owed.peer]
-        path = self._folder / f"{owed.job_id}.dcm"
+        path = self._workplace.file(f"note-{owed.job_id}.dcm")
         try:
             made = self._made(owed, policy, path)
             failpoint("note_kept")

@@ -33,11 +33,9 @@ class Workplace:
         folder.mkdir(parents=True, mode=0o700)
         return folder
 
-    def own_folder(self, name: str) -> Path:
-        """A folder called `name` for what this process makes itself."""
-        folder = self._own / name
-        folder.mkdir(exist_ok=True, mode=0o700)
-        return folder
+    def file(self, name: str) -> Path:
+        """Where this process may write a file called `name` until the spool has it, and delete it then."""
+        return self._own / name
 
     def close(self) -> None:
         """Leave nothing."""

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import redis as redis_client
 
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
@@ -73,7 +74,8 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
         listening = threading.Event()
 
         def overhear() -> None:
-            with queue.client.monitor() as monitor:
+            # Without a time limit: nothing may be said for seconds while a busy machine starts the site.
+            with redis_client.Redis.from_url(queue.url).monitor() as monitor:
                 listening.set()
                 try:
                     for command in monitor.listen():
