@@ -222,7 +222,7 @@ class Bookkeeper:
             # What came first stays as it came, if it is whole: the slow way looks.
             self._spool.stage(page.header, page.data_set)
         else:
-            promised.descriptor = self._spool.write_unsynced(page.contents, path)
+            promised.descriptor = self._spool.write_unsynced(page.blocks, len(page.contents), path)
 
     def _record(self, batch: Sequence[Promised]) -> None:
         """Tell the ledger, and whoever waits for that."""

@@ -81,6 +81,11 @@ class Page:
         return self._memory[_BLOCK : self._end]
 
     @property
+    def blocks(self) -> memoryview:
+        """As `contents`, up to the end of its last block: what a direct write takes."""
+        return self._memory[_BLOCK : -(-self._end // _BLOCK) * _BLOCK]
+
+    @property
     def header(self) -> bytes:
         """What comes before the data set in its file."""
         return bytes(self._memory[_BLOCK : self._start])

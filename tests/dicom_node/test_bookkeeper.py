@@ -1,5 +1,7 @@
 """What is promised in the daybook gets its file and its row, whatever fails in between, and is waited for."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import threading
@@ -240,6 +242,25 @@ def test_an_instance_that_the_ledger_refuses_keeps_none_of_the_others_waiting_an
     assert list(spool.files(QUARANTINE)) == [f"{QUARANTINE}/{refused.digest}.dcm"]
     assert [one.because for one in ledger.quarantined()] == ["the ledger does not take this value"]
     assert books.page(b"") is not None
+
+
+@pytest.mark.fault
+def test_a_file_system_that_refuses_direct_writes_gets_plain_ones(
+    books: Bookkeeper, spool: Spool, monkeypatch
+) -> None:
+    real = os.write
+
+    def picky(descriptor: int, contents: memoryview) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(descriptor, contents)
+
+    monkeypatch.setattr("dicom_node.spool.os.write", picky)
+    arrivals = [promise(books, 1), promise(books, 2)]
+    until(lambda: books.in_use() == 0, within_s=5, what="everything is carried over")
+
+    assert files_are_whole(spool, arrivals)
+    assert not list(spool.files(INCOMING))
 
 
 @pytest.mark.fault
