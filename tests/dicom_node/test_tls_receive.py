@@ -315,6 +315,8 @@ def test_only_the_right_combination_of_title_address_and_certificate_gets_in(
 
     assert len(knocks) == len(TITLES) * len(ADDRESSES) * len(SHOWN)
     assert [str(knock) for knock in knocks if not knock.right] == []
+    # The last caller knows that it is refused a moment before the node has taken it down.
+    until(lambda: node.node.turnstile.inside() == 0, within_s=10, what="every caller is gone")
     node.node.refusals.stop(within_s=10)  # What was gathered is written.
     told = [int(str(event.detail["count"])) for event in events(node)]
     assert sum(told) == sum(not knock.allowed for knock in knocks)
