@@ -182,7 +182,9 @@ def _open_instead(tx: Transaction, owner: Row[Any], peer: str, instead: NewResul
     there = (delivery.c.result_id == result_id) & (delivery.c.peer == peer)
     if tx.connection.execute(select(delivery.c.id).where(there)).first() is not None:
         return None
-    delivery_id = open_delivery(tx, owner, result_id, instead, peer)
+    delivery_id = open_delivery(
+        tx, study_id=owner.study_id, job_id=owner.id, result_id=result_id, new=instead, peer=peer
+    )
     hint_deliveries(tx, [delivery_id])
     return DeliveryId(delivery_id)
 

@@ -125,7 +125,12 @@ class Jobs(Database):
                 result_id = tx.connection.execute(
                     insert(result).values(result_values(new, row.id, tx.now)).returning(result.c.id)
                 ).scalar_one()
-                opened += [open_delivery(tx, row, result_id, new, peer) for peer in row.destinations]
+                opened += [
+                    open_delivery(
+                        tx, study_id=row.study_id, job_id=row.id, result_id=result_id, new=new, peer=peer
+                    )
+                    for peer in row.destinations
+                ]
             mine = select(delivery.c.id).where(delivery.c.id.in_(opened), due_delivery(tx.now))
             hint_deliveries(tx, tx.connection.execute(mine.order_by(delivery.c.id)).scalars().all())
             return [DeliveryId(id) for id in opened]
@@ -234,16 +239,28 @@ def keep_result_row(tx: Transaction, job_id: int, new: NewResult) -> int:
     return found
 
 
-def open_delivery(tx: Transaction, owner: Row[Any], result_id: int, new: NewResult, peer: str) -> int:
-    """Open a delivery of a result of the job `owner` to `peer`; whoever calls gives the hint."""
+def open_delivery(
+    tx: Transaction,
+    *,
+    study_id: int,
+    job_id: int,
+    result_id: int,
+    new: NewResult,
+    peer: str,
+    why: str = "",
+    detail: Mapping[str, object] | None = None,
+) -> int:
+    """Open a delivery of a result to `peer`; whoever calls gives the hint. `why` goes into the history."""
+    is_note = new.role is Role.REJECTION_NOTE
     delivery_id: int = tx.connection.execute(
         insert(delivery)
         .values(
-            study_id=owner.study_id,
-            job_id=owner.id,
+            study_id=study_id,
+            job_id=job_id,
             result_id=result_id,
             peer=peer,
-            root=new.role.is_root,
+            root=new.role.is_root or is_note,
+            note=is_note,
             state=DeliveryState.WAITING,
             attempts=0,
             epoch=0,
@@ -258,9 +275,10 @@ def open_delivery(tx: Transaction, owner: Row[Any], result_id: int, new: NewResu
         "delivery",
         "opened",
         thing_id=delivery_id,
-        study_id=owner.study_id,
-        job_id=owner.id,
+        study_id=study_id,
+        job_id=job_id,
         after=DeliveryState.WAITING,
-        because=f"{new.role} to {peer}",
+        because=f"{new.role} to {peer}" + (f": {why}" if why else ""),
+        detail=detail,
     )
     return delivery_id

@@ -11,8 +11,7 @@ from ledger.rejection import OwedNote, RejectionRecord, Standing, owed_notes
 from ledger.result import NewResult
 from ledger.schema import delivery, job, rejected, result, study
 from ledger.store.database import Database, Transaction
-from ledger.store.history import note
-from ledger.store.jobs import keep_result_row
+from ledger.store.jobs import keep_result_row, open_delivery
 from ledger.store.moves import STUDY, lock
 from ledger.store.outbox import hint_deliveries
 from ledger.store.rows import delivery_record, result_record
@@ -56,42 +55,22 @@ class Rejections(Database):
             if owed not in owed_notes(_standings(tx, there)):
                 return None
             result_id = keep_result_row(tx, owed.job_id, made)
-            because = f"{made.role} to {owed.peer}: {_objects(owed)} out of date since job {owed.job_id}"
-            delivery_id: int = tx.connection.execute(
-                insert(delivery)
-                .values(
-                    study_id=owed.study_id,
-                    job_id=owed.job_id,
-                    result_id=result_id,
-                    peer=owed.peer,
-                    root=True,
-                    note=True,
-                    state=DeliveryState.WAITING,
-                    attempts=0,
-                    epoch=0,
-                    created_at=tx.now,
-                    next_attempt_at=tx.now,
-                    because="",
-                )
-                .returning(delivery.c.id)
-            ).scalar_one()
+            delivery_id = open_delivery(
+                tx,
+                study_id=owed.study_id,
+                job_id=owed.job_id,
+                result_id=result_id,
+                new=made,
+                peer=owed.peer,
+                why=f"{_objects(owed)} out of date since job {owed.job_id}",
+                detail={"rejects": [one.delivery_id for one in owed.superseded], "policy": policy},
+            )
             tx.connection.execute(
                 insert(rejected),
                 [
                     {"result_id": result_id, "delivery_id": one.delivery_id, "policy": policy}
                     for one in owed.superseded
                 ],
-            )
-            note(
-                tx,
-                "delivery",
-                "opened",
-                thing_id=delivery_id,
-                study_id=owed.study_id,
-                job_id=owed.job_id,
-                after=DeliveryState.WAITING,
-                because=because,
-                detail={"rejects": [one.delivery_id for one in owed.superseded], "policy": policy},
             )
             hint_deliveries(tx, [delivery_id])
             return DeliveryId(delivery_id)
