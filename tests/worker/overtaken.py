@@ -88,6 +88,12 @@ class Overtaken:
         """The round that makes the notes that are owed."""
         self.rejections.open()
 
+    def turn(self) -> None:
+        """One more image, its result sent and proved, and the note made that is owed then."""
+        self.result()
+        self.deliver()
+        self.reject()
+
     def again(self) -> "Overtaken":
         """The same site after its processes died: nothing but ledger, spool and settings is left."""
         self.workplace.close()

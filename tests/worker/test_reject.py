@@ -44,9 +44,7 @@ def shown(archive: Archive) -> set[str]:
 def test_an_archive_shows_the_latest_of_three_results_and_keeps_the_others(tmp_path: Path, confirm) -> None:
     with iocm_archive() as archive, overtaken(tmp_path, pacs(archive.port, confirm=confirm)) as site:
         for number in (1, 2, 3):
-            site.result()
-            site.deliver()
-            site.reject()
+            site.turn()
             site.deliver()
             site.reject()
             assert len(archive.notes()) == number - 1
@@ -84,9 +82,7 @@ def test_the_note_follows_the_newer_result_and_never_precedes_it(tmp_path: Path)
 def test_replace_tells_the_archive_to_remove_the_older_result_for_good(tmp_path: Path) -> None:
     with iocm_archive() as archive, overtaken(tmp_path, pacs(archive.port, superseded="replace")) as site:
         for _ in range(2):
-            site.result()
-            site.deliver()
-            site.reject()
+            site.turn()
         site.deliver()
         (note,) = archive.notes()
         assert (title(note), named(note)) == ("113039", site.made(site.jobs[0]))
@@ -97,9 +93,7 @@ def test_replace_tells_the_archive_to_remove_the_older_result_for_good(tmp_path:
 def test_keep_tells_the_archive_nothing_but_the_name_of_the_predecessor(tmp_path: Path) -> None:
     with iocm_archive() as archive, overtaken(tmp_path, pacs(archive.port, superseded="keep")) as site:
         for _ in range(2):
-            site.result()
-            site.deliver()
-            site.reject()
+            site.turn()
         site.deliver()
         assert (archive.notes(), site.notes(), site.files_of_notes()) == ([], [], [])
         assert shown(archive) == site.made(site.jobs[0]) | site.made(site.jobs[1])
@@ -110,9 +104,7 @@ def test_keep_tells_the_archive_nothing_but_the_name_of_the_predecessor(tmp_path
 def test_a_site_that_stops_keeping_rejects_what_it_kept(tmp_path: Path) -> None:
     with iocm_archive() as archive, overtaken(tmp_path, pacs(archive.port, superseded="keep")) as site:
         for _ in range(2):
-            site.result()
-            site.deliver()
-            site.reject()
+            site.turn()
         site.site = site.site.model_copy(update={"peers": (pacs(archive.port),)})
         later = site.again()
         later.reject()
@@ -124,17 +116,13 @@ def test_an_archive_that_has_to_retain_the_study_is_an_operators_business(tmp_pa
     policy = {"superseded": "replace"}
     with iocm_archive(retains=True) as archive, overtaken(tmp_path, pacs(archive.port, **policy)) as site:
         for _ in range(2):
-            site.result()
-            site.deliver()
-            site.reject()
+            site.turn()
         site.deliver()
         (rejection,) = site.notes()
         assert rejection.note.state is DeliveryState.PARKED
         assert 'it has to retain that study: set superseded = "reject" for it' in rejection.note.because
         # The newest result goes there all the same, and nothing is rejected a second time by itself.
-        site.result()
-        site.deliver()
-        site.reject()
+        site.turn()
         assert [len(one.names) for one in site.notes()] == [2, 2]
 
 
@@ -142,9 +130,7 @@ def test_an_archive_that_takes_no_key_objects_says_what_to_set(tmp_path: Path) -
     with iocm_archive(refuses="1.2.840.10008.5.1.4.1.1.88.59") as archive:
         with overtaken(tmp_path, pacs(archive.port)) as site:
             for _ in range(2):
-                site.result()
-                site.deliver()
-                site.reject()
+                site.turn()
             site.deliver()
             (rejection,) = site.notes()
             assert rejection.note.state is DeliveryState.PARKED
@@ -157,9 +143,7 @@ def test_where_reports_go_in_an_older_form_those_are_named(tmp_path: Path) -> No
         peer = pacs(archive.port, report_instead=("comprehensive",))
         with overtaken(tmp_path, peer) as site:
             for _ in range(2):
-                site.result()
-                site.deliver()
-                site.reject()
+                site.turn()
             site.deliver()
             (note,) = archive.notes()
             older, newer = [uid for uid, one in archive.received.items() if one.Modality == "SR"]
@@ -177,9 +161,7 @@ def test_an_archive_that_does_not_obey_is_found_out(tmp_path: Path) -> None:
         peer = pacs(archive.dicom_port, confirm="find")
         with overtaken(tmp_path, peer) as site:
             for _ in range(2):
-                site.result()
-                site.deliver()
-                site.reject()
+                site.turn()
             site.deliver()
 
             (rejection,) = site.notes()
@@ -256,9 +238,7 @@ def test_two_archives_are_told_by_their_own_policy(tmp_path: Path) -> None:
         peers = pacs(one.port), pacs(other.port, "RESEARCH", superseded="replace")
         with overtaken(tmp_path, *peers) as site:
             for _ in range(2):
-                site.result()
-                site.deliver()
-                site.reject()
+                site.turn()
             site.deliver()
             assert [title(note) for note in one.notes()] == ["113001"]
             assert [title(note) for note in other.notes()] == ["113039"]
@@ -286,9 +266,7 @@ def test_a_note_goes_to_dcmtk_and_comes_out_as_it_lies_in_the_spool(tmp_path: Pa
     port = free_port()
     with storescp(tmp_path / "archive", port=port) as archive, overtaken(tmp_path, pacs(port)) as site:
         for _ in range(2):
-            site.result()
-            site.deliver()
-            site.reject()
+            site.turn()
         site.deliver()
         (kept,) = site.files_of_notes()
         received = [pydicom.dcmread(path) for path in archive.received()]
