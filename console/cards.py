@@ -17,7 +17,9 @@ def print_models(console: Console) -> None:
     table = plain_table("Model", "What it does", "Takes", "Licence")
     for manifest in installed():
         wants = manifest.input
-        slices = f"{wants.minimum_slices} slices or more, ≤ {wants.spacing_max_mm:g} mm apart"
+        slices = f"{wants.minimum_slices} slices or more"
+        if wants.spacing_max_mm is not None:
+            slices += f", ≤ {wants.spacing_max_mm:g} mm apart"
         takes = f"{'/'.join(wants.modality)}, {slices}"
         table.add_row(f"{manifest.name}@{manifest.version}", manifest.title, takes, manifest.licence)
     console.print(table)

@@ -23,7 +23,7 @@ from dicom_node.series_facts import SeriesFacts
 from ledger.errors import SiteError, StudyError, WetreadError
 from ledger.job import Outcome
 from ledger.result import Role
-from models.contract import Manifest
+from models.manifest import Manifest
 from models.registry import open_model
 from results.picture import overlay
 from worker.exchange import RunReply, RunRequest

@@ -15,18 +15,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ledger.errors import ModelError
 from ledger.identifiers import Digest, Uid
-from models.contract import Manifest, Model, UnknownModel
+from models.contract import BrokenModel, Model, UnknownModel
+from models.manifest import Manifest
 from results.provenance import Provenance
 
 _BUILTIN = Path(__file__).parent / "builtin"
 _PREPARE = Path(__file__).parent / "prepare"  # Its code decides voxels, so it is part of what a model is.
 _VERBS = ("load", "run", "estimate", "unload")
-
-
-class BrokenModel(ModelError):
-    """A model is here but is not what the contract asks for."""
 
 
 def installed() -> tuple[Manifest, ...]:

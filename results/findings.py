@@ -52,22 +52,85 @@ class Segment:
     laterality: Concept | None = None  #: CID 244: (24028007, SCT, Right), (7771000, SCT, Left)
     colour_rgb: tuple[int, int, int]
     measurements: tuple[Measurement, ...] = ()
+    layer: int = 0  #: of a label map with layers: segments of one layer do not overlap
+    score: float | None = None  #: 0 … 1: how sure the model is that it is there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """One thing that a model detected: a box with its score, along the axes of the grid.
+
+    `low` and `high` are (slice, row, column) in voxels of the grid; voxel k reaches from k - ½ to k + ½.
+    """
+
+    label: str  #: as a radiologist reads it: "Nodule 1"
+    kind: Concept  #: what it is
+    site: Concept | None = None  #: where it is
+    laterality: Concept | None = None
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    score: float  #: 0 … 1
+    measurements: tuple[Measurement, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"{self.label}: a box reaches from low {self.low} to high {self.high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One landmark, (slice, row, column) in voxels of the grid, whole numbers being centres of voxels."""
+
+    label: str
+    site: Concept
+    at: tuple[float, float, float]
+    score: float | None = None
+    uncertainty_mm: float | None = None  #: one standard deviation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a model says of the whole examination: a class with its probability."""
+
+    label: str
+    finding: Concept
+    present: bool  #: its probability reached the threshold
+    probability: float  #: 0 … 1
+    threshold: float
+    calibrated: bool = False  #: the probability was fitted to frequencies; otherwise it only orders
+    site: Concept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatMap:
+    """One number for every voxel: a probability, an uncertainty, or what a decision came from."""
+
+    label: str
+    quantity: Concept
+    unit: Concept
+    values: NDArray[np.float32]  #: (slice, row, column), finite
+    explains: str = ""  #: the label that it explains; then it is no finding but an explanation of one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """Everything that one run of one model says of one series.
 
-    `label_map` has the axes of the volume that the model was given, (slice, row, column), and holds 0 for
-    background or a segment's number; it is None where there is nothing to draw. `because` is one sentence for
+    `label_map` has the axes of the grid that the model was given, (slice, row, column), and holds 0 for
+    background or a segment's number; where segments overlap it is (layer, slice, row, column), and each
+    segment names its layer. It is None where there is nothing to draw. `because` is one sentence for
     the reader: why nothing was found or why the model refused. `cautions` are sentences that a reader must
     see next to the values (limits of the input, failed soft checks).
     """
 
     outcome: Outcome
     because: str = ""
-    label_map: NDArray[np.uint8] | None = None
+    label_map: NDArray[np.uint8] | NDArray[np.uint16] | None = None
     segments: tuple[Segment, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    points: tuple[Point, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    maps: tuple[HeatMap, ...] = ()
     measurements: tuple[Measurement, ...] = ()  #: of the series as a whole, about no segment
     cautions: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)  #: seconds by stage
@@ -79,14 +142,19 @@ class Findings:
             raise ValueError("segments need a label map")
         if self.outcome is not Outcome.FOUND and not self.because:
             raise ValueError(f"a result of {self.outcome} says why")
-        if self.outcome is Outcome.REFUSED and self.segments:
-            raise ValueError("a refused result draws nothing")
+        if self.outcome is Outcome.REFUSED and (self.segments or self.boxes or self.points or self.verdicts):
+            raise ValueError("a refused result draws and says nothing")
+        layers = 1 if self.label_map is None or self.label_map.ndim == 3 else self.label_map.shape[0]
+        if any(segment.layer >= layers for segment in self.segments):
+            raise ValueError(f"a segment names a layer that the label map does not have: it has {layers}")
 
     def mask(self, number: int) -> NDArray[np.bool_]:
         """The voxels of segment `number`: (slice, row, column)."""
         if self.label_map is None:
             raise ValueError("these findings have no label map")
-        return np.asarray(self.label_map == number)
+        layered = self.label_map.ndim == 4
+        layer = self.label_map[self.segments[number - 1].layer] if layered else self.label_map
+        return np.asarray(layer == number)
 
 
 def refused(because: str, *cautions: str) -> Findings:

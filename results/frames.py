@@ -52,7 +52,7 @@ def drawn_segments(findings: Findings) -> tuple[Drawn, ...]:
     return tuple(Drawn(number, segment, box) for number, (segment, box) in enumerate(found, start=1))
 
 
-def pack(label_map: NDArray[np.uint8], drawn: Sequence[Drawn]) -> tuple[bytes, list[Frame]]:
+def pack(label_map: NDArray[np.integer], drawn: Sequence[Drawn]) -> tuple[bytes, list[Frame]]:
     """Pixel Data of a BINARY segmentation, and its frames in order: by segment, then by slice.
 
     Bits run from the least significant (PS3.5 §8.1.1), frame after frame without padding in between: where a

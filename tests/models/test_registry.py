@@ -6,8 +6,9 @@ import pytest
 from ledger.errors import ModelError, SiteError
 from ledger.identifiers import Digest, Uid
 from models.builtin.lung_ct.model import LungCT
-from models.contract import Context, Manifest, ModelInput, SettingsNotUnderstood, UnknownModel
-from models.registry import BrokenModel, code_digest, installed, open_model, provenance_of, read_manifest
+from models.contract import BrokenModel, Context, SettingsNotUnderstood, UnknownModel
+from models.manifest import Input, Manifest
+from models.registry import code_digest, installed, open_model, provenance_of, read_manifest
 from results.findings import Findings, refused
 
 MANIFEST = Manifest(
@@ -17,7 +18,7 @@ MANIFEST = Manifest(
     licence="none",
     intended_use="tests",
     limits=(),
-    input=ModelInput(modality=("CT",), spacing_max_mm=5, minimum_slices=1),
+    inputs=(Input(modality=("CT",), spacing_max_mm=5, minimum_slices=1),),
     time_limit_s=5,
     memory_mib=10,
 )

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.builtin.lung_ct.measure import value_of
-from models.contract import ModelInput, NotForThisModel
+from models.contract import NotForThisModel
+from models.manifest import Input
 from models.prepare.morphology import Mask, Spacing
 from results.codes import ATTENUATION, VOLUME
 from results.findings import Segment
@@ -27,7 +28,7 @@ _THIN_MM = 3.0  #: thickest slices on which LAA-950 and Perc15 are compared
 
 
 def refuse_unsuitable(
-    headers: Mapping[str, str], wanted: ModelInput, shape: tuple[int, ...], spacing_mm: tuple[float, ...]
+    headers: Mapping[str, str], wanted: Input, shape: tuple[int, ...], spacing_mm: tuple[float, ...]
 ) -> None:
     """Refuse what is no chest CT by its headers and grid; `spacing_mm` is (slice, row, column)."""
     modality = headers.get("Modality", "")
@@ -43,7 +44,7 @@ def refuse_unsuitable(
             f"The series has {shape[0]} slice{'s' * (shape[0] > 1)}; at least {wanted.minimum_slices} are "
             "needed to see whole lungs."
         )
-    if spacing_mm[0] > wanted.spacing_max_mm:
+    if wanted.spacing_max_mm is not None and spacing_mm[0] > wanted.spacing_max_mm:
         raise NotForThisModel(
             f"The slices are {spacing_mm[0]:.1f} mm apart; more than {wanted.spacing_max_mm:g} mm is too "
             "coarse to measure lungs."

@@ -9,7 +9,8 @@ import highdicom as hd
 import numpy as np
 
 from ledger.errors import ModelError
-from models.contract import Context, Manifest, Memory, ModelInput, NotForThisModel
+from models.contract import Context, Memory, NotForThisModel
+from models.manifest import Input, Manifest
 from results.findings import Concept, Findings, Measurement, Outcome, Segment
 
 LITTLE_BODY_HU = -300
@@ -30,7 +31,7 @@ class Fine:
             licence="Apache-2.0",
             intended_use="tests",
             limits=("finds the body and nothing else",),
-            input=ModelInput(modality=("CT",), spacing_max_mm=50, minimum_slices=2),
+            inputs=(Input(modality=("CT",), spacing_max_mm=50, minimum_slices=2),),
             time_limit_s=self.time_limit_s,
             memory_mib=64,
         )

@@ -1,0 +1,158 @@
+"""
+The machine-readable facts of a model at a version: `manifest.toml` (or `.yaml`) in its folder.
+
+What only one runtime understands stands under `[options]`, and that runtime validates it. All else is the
+same for every model, so a rule, a card, a scheduler and a report can read it without opening the model.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from results.findings import Concept
+
+Task = Literal["segmentation", "detection", "classification", "landmarks", "regression", "heat map"]
+GivenKind = Literal["volume", "image", "series", "timeline"]
+Runtime = Literal[
+    "built-in", "monai_bundle", "nnunet", "torch_export", "torchscript", "onnx", "state_dict", "python",
+    "container",
+]  # fmt: skip
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel, frozen=True, extra="forbid"):
+    """Frozen, and a key that nobody knows is an error rather than a wish that nobody hears."""
+
+
+class Input(Strict):
+    """One series (or image) that a model is made for; routing rules may only narrow it."""
+
+    name: str = "image"  #: what the model calls it: "t1c", "artery"
+    modality: tuple[str, ...] = Field(min_length=1)  #: Modality (0008,0060)
+    body_part: tuple[str, ...] = ()  #: Body Part Examined (0018,0015); none: any
+    description: str | None = None  #: a regular expression found in Series Description (0008,103E)
+    attributes: Mapping[str, str] = {}  #: keyword → regular expression, of any top-level attribute
+    contrast: bool | None = None  #: whether a contrast medium was given (0018,0010); None: either
+    spacing_max_mm: float | None = None  #: along the normal; thicker slices are refused
+    minimum_slices: int = 1
+
+
+class SegmentOut(Strict):
+    """One segment that a model draws, and the output value or channel that it comes from."""
+
+    number: int = Field(ge=1)  #: of the segment in the findings, 1, 2, … without a gap
+    value: int | None = None  #: the label or channel of the network's output; None: the same as `number`
+    label: str = ""  #: plain and short, as a radiologist reads it; empty: the structure's own
+    structure: str = ""  #: a key of `models.structures`, which then gives codes, laterality and colour
+    category: Concept | None = None  #: CID 7150; needed where there is no `structure`
+    kind: Concept | None = None  #: segmented property type
+    laterality: Concept | None = None  #: CID 244
+    colour_rgb: tuple[int, int, int] | None = None
+    region: tuple[int, ...] = ()  #: union of several output values; segments may then overlap
+    threshold: Probability | None = None  #: of a sigmoid output
+
+
+class ClassOut(Strict):
+    """One class that a model tells apart: of the whole image, or of the boxes that it draws."""
+
+    index: int = Field(ge=0)  #: of the output
+    label: str
+    finding: Concept  #: what is there (or not)
+    site: Concept | None = None
+    threshold: Probability = 0.5  #: from here on it is reported as present
+    calibration: tuple[float, float] | None = None  #: (a, b): logit → a·logit + b before the sigmoid (Platt)
+
+
+class PointOut(Strict):
+    """One landmark."""
+
+    index: int = Field(ge=0)
+    label: str
+    site: Concept
+
+
+class QuantityOut(Strict):
+    """One number that a model estimates: value = output × scale + offset, in `unit`."""
+
+    index: int = Field(ge=0)
+    name: Concept
+    unit: Concept
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class MapOut(Strict):
+    """One map of numbers over the image: a probability, an uncertainty, an explanation."""
+
+    index: int = Field(ge=0)
+    label: str
+    quantity: Concept
+    unit: Concept
+
+
+class FileFact(Strict):
+    """One file of the model, as it must be."""
+
+    path: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)  #: bytes
+
+
+class Accuracy(Strict):
+    """What is known of how well it does, and who says so."""
+
+    metric: str  #: "Dice", "AUC", "sensitivity at 1 false positive per scan"
+    value: float
+    of: str = ""  #: which structure or class
+    data: str  #: on what it was measured
+    source: str  #: a paper, a report, a command
+
+
+class Manifest(Strict):
+    """The machine-readable facts of a model at a version."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,47}$")
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}$")
+    title: str  #: as a radiologist reads it
+    licence: str
+    licence_key: bool = False  #: it may be used only by who declares a key ([models.licence_keys])
+    intended_use: str
+    limits: tuple[str, ...]
+    runtime: Runtime = "built-in"
+    tasks: tuple[Task, ...] = ("segmentation",)
+    given: GivenKind = "volume"
+    inputs: tuple[Input, ...] = Field(min_length=1)
+    segments: tuple[SegmentOut, ...] = ()
+    classes: tuple[ClassOut, ...] = ()
+    points: tuple[PointOut, ...] = ()
+    quantities: tuple[QuantityOut, ...] = ()
+    maps: tuple[MapOut, ...] = ()
+    files: tuple[FileFact, ...] = ()
+    options: Mapping[str, Any] = {}  #: the runtime's own
+    accuracy: tuple[Accuracy, ...] = ()
+    time_limit_s: float  #: hard: the child is killed after it
+    memory_mib: int  #: on top of the volume, measured
+    card: str = "CARD.md"
+    entry: str = ""  #: the class in the folder's `model.py`; a built-in or python model names it
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if [segment.number for segment in self.segments] != list(range(1, len(self.segments) + 1)):
+            raise ValueError("segments are numbered 1, 2, … without a gap (PS3.3 §C.8.20.4)")
+        names = [one.name for one in self.inputs]
+        if len(set(names)) < len(names):
+            raise ValueError("two inputs have the same name")
+        if len(names) > 1 and self.given != "series":
+            raise ValueError('several inputs need given = "series"')
+        return self
+
+    @property
+    def input(self) -> Input:
+        """The first input, whose grid findings have."""
+        return self.inputs[0]
+
+    @property
+    def identity(self) -> str:
+        """`name@version`, as rules and the ledger write it."""
+        return f"{self.name}@{self.version}"
