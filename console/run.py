@@ -27,7 +27,8 @@ from models.manifest import Manifest
 from models.registry import open_model
 from results.picture import overlay
 from worker.exchange import RunReply, RunRequest
-from worker.run import Residents, analyse, device_named
+from worker.residents import Residents, device_named
+from worker.run import analyse
 
 _STAGES = ("open", "load", "model", "encode", "check")
 

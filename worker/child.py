@@ -50,7 +50,9 @@ def main() -> None:
     import pydicom  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from worker.run import Residents, analyse, device_named, warm_up  # noqa: PLC0415
+    from worker.encode import warm_up  # noqa: PLC0415
+    from worker.residents import Residents, device_named  # noqa: PLC0415
+    from worker.run import analyse  # noqa: PLC0415
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     if asked.threads:

@@ -17,7 +17,7 @@ from ledger.settings import LedgerSettings
 
 
 def _device_name(text: str) -> str:
-    """Whether there is such a device only the machine that computes can tell (`worker.run.device_named`)."""
+    """Whether it is here, only the machine that computes can tell (`worker.residents.device_named`)."""
     if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", text) is None:
         raise ValueError(f'{text!r} is no device: give "auto", "cpu", "cuda", or "cuda:0" for a certain GPU')
     return text

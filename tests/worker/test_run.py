@@ -12,7 +12,8 @@ from models.contract import UnknownModel
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from worker.exchange import RunRequest
-from worker.run import Residents, analyse
+from worker.residents import Residents
+from worker.run import analyse
 
 FINE = "tests.worker.fault_models.models:Fine"
 
