@@ -79,8 +79,12 @@ constraints:
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--unsafe-package torch --no-header --no-annotate --output-file constraints.txt pyproject.toml
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--unsafe-package torch --no-header --no-annotate --extra test --extra check \
+		--unsafe-package torch --no-header --no-annotate --extra monai --extra onnx \
+		--extra test --extra check \
 		--constraint constraints.txt --output-file constraints-dev.txt pyproject.toml
+	@# torch has no hash on purpose (see TORCH above), so the warning about it at the end of each file goes.
+	sed -i '/^# WARNING/,$$d' constraints.txt constraints-dev.txt
+	sed -i '$${/^$$/d;}' constraints.txt constraints-dev.txt
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
