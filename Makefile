@@ -74,17 +74,19 @@ docs: $(VENV)/dev.stamp
 evidence: $(VENV)/dev.stamp
 	$(VENV)/bin/python -m benchmarks.real_images --write docs/evidence.md
 
-# For whoever changes a dependency: writes both files again. Needs pip-tools beside the environment.
+# For whoever changes a dependency: writes the three files again. Needs pip-tools beside the environment.
 constraints:
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--unsafe-package torch --no-header --no-annotate --output-file constraints.txt pyproject.toml
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--unsafe-package torch --no-header --no-annotate --extra monai --extra onnx \
-		--extra test --extra check \
-		--constraint constraints.txt --output-file constraints-dev.txt pyproject.toml
+		--constraint constraints.txt --output-file constraints-models.txt pyproject.toml
+	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--unsafe-package torch --no-header --no-annotate --extra monai --extra onnx --extra test --extra check \
+		--constraint constraints-models.txt --output-file constraints-dev.txt pyproject.toml
 	@# torch has no hash on purpose (see TORCH above), so the warning about it at the end of each file goes.
-	sed -i '/^# WARNING/,$$d' constraints.txt constraints-dev.txt
-	sed -i '$${/^$$/d;}' constraints.txt constraints-dev.txt
+	sed -i '/^# WARNING/,$$d' constraints*.txt
+	sed -i '$${/^$$/d;}' constraints*.txt
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

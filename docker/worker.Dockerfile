@@ -8,8 +8,9 @@ RUN python -m venv /opt/wetread
 ENV PATH=/opt/wetread/bin:$PATH
 # First and on its own: builds of torch differ by machine, so it stays out of the hashed set.
 RUN pip install --no-cache-dir torch==2.13.0
-COPY constraints.txt .
-RUN pip install --no-cache-dir --require-hashes -r constraints.txt
+# With what bundles and ONNX models need: small beside the CUDA libraries.
+COPY constraints-models.txt .
+RUN pip install --no-cache-dir --require-hashes -r constraints-models.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY ledger ledger
 COPY dicom_node dicom_node
