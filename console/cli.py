@@ -136,6 +136,8 @@ def run(
     device: Annotated[
         str, typer.Option(help='"cpu", "cuda:0", or "auto": the GPU if there is one.')
     ] = "auto",
+    config: Config = None,
+    data: Data = None,
 ) -> None:
     """Run a model on a folder of DICOM files, without any network: SEG, SR and a picture come out.
 
@@ -144,7 +146,8 @@ def run(
     from console.local_zone import local_zone
     from console.run import run_folder
 
-    run_folder(model, folder, out, device, _console(), time_zone=local_zone(os.environ.get("TZ")))
+    time_zone, models = local_zone(os.environ.get("TZ")), _site(config, data).models_settings()
+    run_folder(model, folder, out, device, _console(), time_zone=time_zone, models=models)
 
 
 @app.command(rich_help_panel=_RUN)

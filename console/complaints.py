@@ -51,8 +51,9 @@ def _sentence(detail: ErrorDetails, whole: type[BaseModel]) -> str:  # noqa: PLR
         return _no_table(place, key, repeated="tuple" in message)
     if isinstance(detail["input"], dict):  # A check of the table as a whole.
         return f"{_table(detail['loc'])}: {message}"
-    # A URL may carry a password.
-    given = "" if "url" in str(key) or repr(detail["input"]) in message else f" (it says {detail['input']!r})"
+    # A URL may carry a password, and a licence key is one.
+    secret = "url" in str(key) or "licence_keys" in detail["loc"]
+    given = "" if secret or repr(detail["input"]) in message else f" (it says {detail['input']!r})"
     name = f"{key!r} in {_table(place)}" if isinstance(key, str) else f"entry {key + 1} of {_table(place)}"
     return f"{name}: {message[:1].lower()}{message[1:]}{given}"
 

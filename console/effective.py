@@ -45,6 +45,8 @@ def _rows(site: Site, given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any,
                     continue
                 if (name, key) in _SECRETS:
                     value = "***"  # noqa: PLW2901
+                if (name, key) == ("models", "licence_keys"):
+                    value = dict.fromkeys(value, "***")  # noqa: PLW2901
                 shown = _without_password(str(value)) if (name, key) in _PASSWORDS else value
                 yield title, key, shown, isinstance(here, dict) and key in here
 

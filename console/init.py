@@ -150,6 +150,14 @@ deliver_to = []                # ["archive"]
 # device = "auto"              # "cpu", "cuda:0", or the GPU if there is one
 # attempts_max = 3             # a study that kills its worker three times is parked
 
+# ------------------------------------------------ models of your own: `wetread models add` installs them here
+
+# [models]
+# folder = "wetread-data/models"
+# allow_unsigned = false       # true: also models that are code, without the signature of a trusted key
+# trusted_keys = {}            # { hospital = "..." }, as `wetread models keygen` prints it
+# licence_keys = {}            # { model = "..." }, where a licence asks for one
+
 # --------------------------------------------------------------- several hosts (one machine needs neither)
 
 # [ledger]

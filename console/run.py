@@ -25,6 +25,7 @@ from ledger.job import Outcome
 from ledger.result import Role
 from models.manifest import Manifest
 from models.registry import open_model
+from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.picture import overlay
 from worker.exchange import RunReply, RunRequest
 from worker.residents import Residents, device_named
@@ -44,14 +45,22 @@ class _Choice:
 
 
 def run_folder(
-    model: str, folder: Path, out: Path, device: str, console: Console, *, time_zone: str = "UTC"
+    model: str,
+    folder: Path,
+    out: Path,
+    device: str,
+    console: Console,
+    *,
+    time_zone: str = "UTC",
+    models: ModelsSettings = BUILT_IN_ONLY,
 ) -> None:
     """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other
     `WetreadError`.
 
     Results tell their times in `time_zone` where the images do not say theirs.
     """
-    manifest = open_model(model, allow_python=True).manifest  # Whoever types a command may run code here.
+    # Whoever types a command may run code here; what is installed has to be trusted all the same.
+    manifest = open_model(model, settings=models, allow_python=True).manifest
     residents = Residents(device=device_named(device))
     choices, set_aside = _choose(manifest, folder, console)
     chosen = [choice.series for choice in choices if choice.refusal is None]
@@ -67,7 +76,9 @@ def run_folder(
         try:
             with _progress(console) as enter:
                 reply = analyse(
-                    _request(model, series, place, device, time_zone), residents=residents, enter=enter
+                    _request(model, series, place, device, time_zone, models),
+                    residents=residents,
+                    enter=enter,
                 )
         except WetreadError as error:
             console.print(Text(f"    ✘ {error}\n", "red"))
@@ -103,7 +114,9 @@ def _say_what_is_not_taken(choices: list[_Choice], set_aside: list[str], console
     console.print()
 
 
-def _request(model: str, series: FolderSeries, place: Path, device: str, time_zone: str) -> RunRequest:
+def _request(  # noqa: PLR0917
+    model: str, series: FolderSeries, place: Path, device: str, time_zone: str, models: ModelsSettings
+) -> RunRequest:
     return RunRequest(
         model=model,
         inputs=tuple(str(path) for path in series.paths),
@@ -112,6 +125,7 @@ def _request(model: str, series: FolderSeries, place: Path, device: str, time_zo
         time_zone=time_zone,
         device=device,
         allow_python_models=True,
+        models=models,
     )
 
 

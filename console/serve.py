@@ -122,11 +122,13 @@ def check_models(site: Site) -> None:
     from models.registry import installed  # noqa: PLC0415  `wetread node` runs where no model is installed.
 
     known = {
-        name for manifest in installed() for name in (manifest.name, f"{manifest.name}@{manifest.version}")
+        name
+        for manifest in installed(site.models_settings())
+        for name in (manifest.name, f"{manifest.name}@{manifest.version}")
     }
     for rule in site.rules:
         if ":" in rule.model:
-            if not site.worker.allow_python_models:
+            if not (site.worker.allow_python_models or site.models.allow_unsigned):
                 raise SettingsRefused(
                     f"rule {rule.name!r} names {rule.model!r}, which is code of your own: that needs "
                     "allow_python_models = true in [worker]"

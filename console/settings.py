@@ -12,9 +12,9 @@ certificates are renewed.
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from console.complaints import SettingsRefused, sentences
 from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
@@ -32,6 +32,7 @@ from dicom_node.settings import (
     wrong_priors,
 )
 from ledger.settings import LedgerSettings
+from models.settings import ModelsSettings
 from worker.settings import DeliverySettings, QueueSettings, TimeZone, WorkerSettings, WorkerSite
 
 FILE_NAME = "wetread.toml"
@@ -58,6 +59,31 @@ class SiteTable(BaseModel, frozen=True, extra="forbid"):
     time_zone: TimeZone = "UTC"
 
 
+def _keys(keys: Mapping[str, str]) -> Mapping[str, str]:
+    from models.signature import is_public_key  # noqa: PLC0415  `wetread status` need not wait for it.
+
+    for name, key in keys.items():
+        if not is_public_key(key):
+            raise ValueError(
+                f"{name!r} is no public ed25519 key in base64, as `wetread models keygen` prints it"
+            )
+    return keys
+
+
+class ModelsTable(BaseModel, frozen=True, extra="forbid"):
+    """`[models]`: models of the site's own, and whom it trusts. `wetread models add` installs one."""
+
+    # One folder for each version of each model. Workers on other hosts need the same ones at their path.
+    folder: Path
+    # Models that are code (python, container, torchscript, torch_export, monai_bundle) run as the worker.
+    # They are opened if a trusted key signed them, or if this is true; then they are shown as what they are.
+    allow_unsigned: bool = False
+    # name = "public key", as `wetread models keygen` prints it: who may vouch for models.
+    trusted_keys: Annotated[Mapping[str, str], AfterValidator(_keys)] = {}
+    # model = "key", for models that may be used only by who has a licence. Never shown, told to no process.
+    licence_keys: Mapping[str, str] = Field(default={}, repr=False)
+
+
 class Site(BaseModel):
     """A whole `wetread.toml`, with every default filled in and every path absolute."""
 
@@ -76,6 +102,7 @@ class Site(BaseModel):
     queue: QueueSettings | None = None  # None: `wetread serve` starts a Redis of its own.
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
+    models: ModelsTable
     peers: tuple[PeerSettings, ...] = Field(default=(), alias="peer")
     rules: tuple[Rule, ...] = Field(default=(), alias="rule")
 
@@ -153,7 +180,17 @@ class Site(BaseModel):
             delivery=self.delivery,
             node_ae_title=self.node.ae_title,
             peers=self.peers,
+            models=self.models_settings(),
             time_zone=self.site.time_zone,
+        )
+
+    def models_settings(self) -> ModelsSettings:
+        """What every process that opens models is told; the licence keys themselves stay here."""
+        return ModelsSettings(
+            folder=self.models.folder,
+            allow_unsigned=self.models.allow_unsigned,
+            trusted_keys=self.models.trusted_keys,
+            licensed=tuple(sorted(self.models.licence_keys)),
         )
 
 
@@ -185,6 +222,8 @@ def load_site(
     _table(tables, "ledger").setdefault("url", f"sqlite:///{site['data']}/ledger.sqlite")
     spool = _table(tables, "spool")
     spool["path"] = _absolute(spool.get("path", f"{site['data']}/spool"), folder)
+    models = _table(tables, "models")
+    models["folder"] = _absolute(models.get("folder", f"{site['data']}/models"), folder)
     if path is None:
         tables["rule"] = [dict(DEFAULT_RULE)]
     try:

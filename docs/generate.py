@@ -65,6 +65,7 @@ WHAT_TO_DO = {
 FILLED_IN = {
     "LedgerSettings.url": "default: `ledger.sqlite` in the data folder",
     "SpoolSettings.path": "default: `spool` in the data folder",
+    "ModelsTable.folder": "default: `models` in the data folder",
     "QueueSettings.url": "default: `wetread serve` starts a Redis of its own",
 }
 

@@ -25,6 +25,7 @@ class Package:
 
     folder: Path
     manifest: Manifest
+    written: bytes = b""  #: the manifest as it was read from its file: what signatures are about
 
     def open(self, path: str) -> BinaryIO:
         """The file `path` of the manifest, verified and at its beginning. Raises `BrokenModel`."""

@@ -93,7 +93,14 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) ->
     workplace = Workplace(spool.path / "work", owner.replace("/", "-"))
     child = Child(site.worker, _environment_of_child(os.environ), log=log_style)
     bench = Bench(
-        ledger, spool, site.worker, child, owner=owner, workplace=workplace, time_zone=site.time_zone
+        ledger,
+        spool,
+        site.worker,
+        child,
+        owner=owner,
+        workplace=workplace,
+        time_zone=site.time_zone,
+        models=site.models,
     )
     app = application(site.queue)
     open_to_jobs(app, bench.compute)

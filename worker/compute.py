@@ -23,6 +23,7 @@ from ledger.job import Claim, JobEvent, JobState, LeaseLost
 from ledger.result import NewResult
 from ledger.store.database import Collided, LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
+from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.provenance import Predecessor
 from worker.attempt import Child, Interrupted, Lost
 from worker.claim import Bell, Interruption, Lease
@@ -81,6 +82,7 @@ class Bench:
         owner: str,
         workplace: Workplace,
         time_zone: str,
+        models: ModelsSettings = BUILT_IN_ONLY,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -89,6 +91,7 @@ class Bench:
         self._owner = owner
         self._workplace = workplace
         self._time_zone = time_zone
+        self._models = models
         self._bell: Bell | None = None
         self._stopping = threading.Event()
         self._pause = threading.Event()  # Never set: a second goes by.
@@ -191,6 +194,7 @@ class Bench:
             predecessor=claim.predecessor and Predecessor.of(claim.predecessor),
             device=self._settings.device,
             allow_python_models=self._settings.allow_python_models,
+            models=self._models,
         )
 
     def _keep(self, one: ResultFile, folder: Path, lease: Lease) -> NewResult:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from ledger.errors import WetreadError
 from ledger.job import Outcome
 from ledger.result import Role
+from models.settings import ModelsSettings
 from results.provenance import Predecessor
 
 _LENGTH = struct.Struct(">I")
@@ -38,6 +39,7 @@ class RunRequest(BaseModel, frozen=True, extra="forbid"):
     time_zone: str = "UTC"  #: IANA name: the clock that results go by where the images name none
     device: str = "auto"
     allow_python_models: bool = False
+    models: ModelsSettings = ModelsSettings()  #: where else than in Wetread models may be, and whom to trust
     predecessor: Predecessor | None = None  #: the report that this run's report replaces
 
 

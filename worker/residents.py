@@ -6,7 +6,8 @@ import torch
 
 from ledger.errors import SiteError
 from models.contract import Model
-from models.registry import open_model
+from models.registry import find, open_found, open_model
+from models.settings import BUILT_IN_ONLY, ModelsSettings
 
 
 @dataclass(slots=True)
@@ -17,12 +18,17 @@ class Residents:
     at_most: int = 3  # A site has one or two; loading weights costs seconds, and keeping them costs the GPU.
     _models: dict[tuple[str, bool], Model] = field(default_factory=dict)
 
-    def open(self, reference: str, *, allow_python: bool) -> Model:
-        """The model, loaded. Raises `UnknownModel` and whatever its `load` raises."""
-        key = (reference, allow_python)
+    def open(self, reference: str, *, allow_python: bool, models: ModelsSettings = BUILT_IN_ONLY) -> Model:
+        """The model, loaded. Raises `UnknownModel`, `NotTrusted` and whatever its `load` raises."""
+        # What a name means is looked up anew for every run: a newer version may be there by now.
+        found = None if ":" in reference else find(reference, models)
+        key = (found.key if found else reference, allow_python)
         model = self._models.pop(key, None)
         if model is None:
-            model = open_model(reference, allow_python=allow_python)
+            if found is not None:
+                model = open_found(found, models)
+            else:
+                model = open_model(reference, settings=models, allow_python=allow_python)
             while len(self._models) >= self.at_most:
                 self._models.pop(next(iter(self._models))).unload()
             model.load(device_named(self.device))

@@ -47,7 +47,7 @@ def analyse(
 
     enter("open", None)
     with clock.measuring("open"):
-        model = residents.open(request.model, allow_python=request.allow_python_models)
+        model = residents.open(request.model, allow_python=request.allow_python_models, models=request.models)
         provenance = provenance_of(model, request.settings)
 
     enter("load", None)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from dicom_node.peers import AETitleText, PeerSettings, named
 from dicom_node.settings import SpoolSettings
 from ledger.settings import LedgerSettings
+from models.settings import ModelsSettings
 
 
 def _device_name(text: str) -> str:
@@ -126,6 +127,7 @@ class WorkerSite(BaseModel, frozen=True, extra="forbid"):
     delivery: DeliverySettings = DeliverySettings()
     node_ae_title: AETitleText = "WETREAD"  # How we call ourselves when we send.
     peers: tuple[PeerSettings, ...] = ()
+    models: ModelsSettings = ModelsSettings()
     # The clock of results whose images do not say theirs: the site's, never that of the machine they run on.
     time_zone: TimeZone = "UTC"
 

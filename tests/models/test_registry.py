@@ -9,6 +9,7 @@ from models.builtin.lung_ct.model import LungCT
 from models.contract import BrokenModel, Context, SettingsNotUnderstood, UnknownModel
 from models.manifest import Input, Manifest
 from models.registry import code_digest, installed, open_model, provenance_of, read_manifest
+from models.trust import NotTrusted
 from results.findings import Findings, refused
 
 MANIFEST = Manifest(
@@ -70,7 +71,7 @@ def test_an_unknown_model_is_refused_with_what_there_is(reference: str) -> None:
 
 
 def test_a_sites_python_is_not_opened_unless_the_site_says_so() -> None:
-    with pytest.raises(UnknownModel, match="does not allow"):
+    with pytest.raises(NotTrusted, match="does not allow"):
         open_model(OURS + "SiteModel")
 
     assert open_model(OURS + "SiteModel", allow_python=True).manifest.name == "ours"
@@ -133,7 +134,7 @@ def test_13_the_device_uid_is_a_pure_function_of_weights_and_code(tmp_path, monk
     other_code = device("code", code="x = 2\n")
     (tmp_path / "prepare").mkdir()
     (tmp_path / "prepare" / "resample.py").write_text("other")
-    monkeypatch.setattr("models.registry._PREPARE", tmp_path / "prepare")
+    monkeypatch.setattr("models.code._PREPARE", tmp_path / "prepare")
     assert len({first, one, two, other_code, device("prepare")}) == 5
 
 

@@ -8,9 +8,9 @@ import pytest
 from ledger.errors import StudyError
 from ledger.job import Outcome
 from ledger.result import Role
-from models.contract import UnknownModel
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
+from models.trust import NotTrusted
 from worker.exchange import RunRequest
 from worker.residents import Residents
 from worker.run import analyse
@@ -88,7 +88,7 @@ def test_files_that_are_no_images_at_all_are_the_studys_fault(tmp_path):
 
 
 def test_python_of_the_site_runs_only_where_the_site_says_so(series, tmp_path):
-    with pytest.raises(UnknownModel, match="does not allow"):
+    with pytest.raises(NotTrusted, match="does not allow"):
         analyse(request(series, tmp_path / "out", allow_python_models=False))
 
 
