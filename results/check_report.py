@@ -114,8 +114,12 @@ def _check_segment_group(
         series == str(source.first.SeriesInstanceUID), f"{_WHAT}: the source series is said to be {series}"
     )
     values = numbers(group)
-    _check_numbers(repr(segment.label), values, segment.measurements)
-    _check_volume(segment, values, found.volume_mm3)
+    measured = list(segment.measurements)
+    if segment.score is not None:
+        measured.append(Measurement(name=codes.CERTAINTY, value=segment.score * 100, unit=codes.PERCENT))
+    _check_numbers(repr(segment.label), values, measured)
+    if found.volume_mm3 is not None:
+        _check_volume(segment, values, found.volume_mm3)
 
 
 def _check_side(group: Dataset, segment: Segment) -> None:

@@ -40,8 +40,8 @@ class Found:
 
     segment: Segment  #: what the model said of it
     voxels: int
-    volume_mm3: float
-    centroid_mm: tuple[float, float, float]  #: LPS
+    volume_mm3: float | None  #: None on an image without a place
+    centroid_mm: tuple[float, float, float] | None  #: LPS; None on an image without a place
     planes: frozenset[tuple[str, int | None]]  #: (SOP Instance UID, frame) of the images that it lies on
 
 
@@ -52,23 +52,31 @@ def check_segmentation(dataset: Dataset, findings: Findings, source: Source, run
     expect_provenance(_WHAT, dataset, run)
     expect_equipment(_WHAT, dataset)
     expect(dataset.Modality == "SEG", f"{_WHAT}: Modality is {dataset.Modality}")
-    _check_grid(dataset, source)
+    check_grid(dataset, source)
     segments = _check_segments(dataset, findings, run)
     found = _check_frames(dataset, findings, source, segments)
     _check_sides(found)
+    overlap = "YES" if _overlap(findings) else "NO"
+    expect(
+        dataset.SegmentsOverlap == overlap,
+        f"{_WHAT}: Segments Overlap is {dataset.SegmentsOverlap}, of the model's it is {overlap}",
+    )
     return found
 
 
-def _check_grid(dataset: Dataset, source: Source) -> None:
-    """Rows, columns, spacing, orientation and frame of reference are the source's."""
+def check_grid(dataset: Dataset, source: Source, what: str = _WHAT) -> None:
+    """Rows, columns, spacing, orientation and frame of reference are the source's. Raises `CheckFailed`."""
     first = source.first
+    size, theirs = (dataset.Rows, dataset.Columns), (first.Rows, first.Columns)
+    expect(size == theirs, f"{what}: {size[0]} x {size[1]} pixels, the source has {theirs[0]} x {theirs[1]}")
+    if source.geometry is None:
+        _check_no_place(dataset, what)
+        return
     expect(
         str(dataset.FrameOfReferenceUID) == str(first.FrameOfReferenceUID),
-        f"{_WHAT}: Frame of Reference UID is {dataset.FrameOfReferenceUID}, "
+        f"{what}: Frame of Reference UID is {dataset.FrameOfReferenceUID}, "
         f"of the source {first.FrameOfReferenceUID}",
     )
-    size, theirs = (dataset.Rows, dataset.Columns), (first.Rows, first.Columns)
-    expect(size == theirs, f"{_WHAT}: {size[0]} x {size[1]} pixels, the source has {theirs[0]} x {theirs[1]}")
     shared = dataset.SharedFunctionalGroupsSequence[0]
     measures = shared.PixelMeasuresSequence[0]
     spacing = [float(v) for v in measures.PixelSpacing]
@@ -77,7 +85,7 @@ def _check_grid(dataset: Dataset, source: Source) -> None:
     reach = max(size)
     expect(
         near(spacing, source_spacing, _TOLERANCE_MM / reach),
-        f"{_WHAT}: pixel spacing is {spacing} mm, of the source {source_spacing} mm",
+        f"{what}: pixel spacing is {spacing} mm, of the source {source_spacing} mm",
     )
     cosines = [float(v) for v in shared.PlaneOrientationSequence[0].ImageOrientationPatient]
     source_cosines = [
@@ -85,14 +93,31 @@ def _check_grid(dataset: Dataset, source: Source) -> None:
     ]
     expect(
         near(cosines, source_cosines, _TOLERANCE_MM / (reach * max(spacing))),
-        f"{_WHAT}: image orientation is {cosines}, of the source {source_cosines}",
+        f"{what}: image orientation is {cosines}, of the source {source_cosines}",
     )
-    assert source.geometry is not None
     between, expected = float(measures.SpacingBetweenSlices), float(source.geometry.spacing[0])
     expect(
-        near([between], [expected], _TOLERANCE_MM / len(_planes(source))),
-        f"{_WHAT}: slices are {between} mm apart, of the source {expected} mm",
+        near([between], [expected], _TOLERANCE_MM / len(planes_of(source))),
+        f"{what}: slices are {between} mm apart, of the source {expected} mm",
     )
+
+
+def _check_no_place(dataset: Dataset, what: str) -> None:
+    """What is drawn on an image without a place claims none either."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    groups = [shared, *dataset.PerFrameFunctionalGroupsSequence]
+    claims = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence")
+    claimed = [name for name in claims if any(name in group for group in groups)]
+    expect(
+        not claimed and "FrameOfReferenceUID" not in dataset,
+        f"{what}: lies somewhere in the patient, but the image does not say where it does",
+    )
+
+
+def _overlap(findings: Findings) -> bool:
+    """Whether any voxel has two segments: then the layers hold more than their union."""
+    layers = findings.layers
+    return len(layers) > 1 and bool(np.count_nonzero(layers) > np.count_nonzero(layers.any(axis=0)))
 
 
 def _check_segments(dataset: Dataset, findings: Findings, run: Run) -> dict[int, Segment]:
@@ -137,13 +162,11 @@ def _check_frames(
     dataset: Dataset, findings: Findings, source: Source, segments: dict[int, Segment]
 ) -> dict[int, Found]:
     """Every frame lies where its one source image lies, and holds the model's voxels of that slice."""
-    assert findings.label_map is not None
-    assert source.geometry is not None
-    slice_of = {plane: index for index, plane in enumerate(_planes(source))}
-    _check_references(dataset, source, slice_of)
+    slice_of = {plane: index for index, plane in enumerate(planes_of(source))}
+    check_references(dataset, source, slice_of)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     shared = dataset.SharedFunctionalGroupsSequence[0]
-    to_mm = _in_plane(shared)
+    to_mm = np.zeros((3, 2)) if source.geometry is None else _in_plane(shared)
     groups = dataset.PerFrameFunctionalGroupsSequence
     expect(
         len(groups) == int(dataset.NumberOfFrames), f"{_WHAT}: Number of Frames is {dataset.NumberOfFrames}"
@@ -163,21 +186,13 @@ def _check_frames(
         expect(
             number in segments, f"{_WHAT}: frame {index + 1} is of segment {number}, which is not described"
         )
-        plane = _source_of(group, index)
-        position = np.array([float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient])
-        k = slice_of.get(plane)
-        if k is None:
-            raise CheckFailed(f"{_WHAT}: frame {index + 1} refers to {plane[0]}, which is no source image")
-        theirs = [float(v) for v in _of_plane(source, k, "PlanePositionSequence", "ImagePositionPatient")]
-        expect(
-            near(position, theirs, _TOLERANCE_MM),
-            f"{_WHAT}: frame {index + 1} lies at {position.tolist()}, its source image at {theirs} (LPS mm)",
-        )
+        plane = source_of(group, index)
+        k, position = check_place(group, index, source, slice_of)
         expect(plane not in planes[number], f"{_WHAT}: segment {number} has two frames on one source image")
         planes[number].add(plane)
         mask = _unpack(bits, index, rows, columns)
         expect(
-            np.array_equal(mask, findings.label_map[k] == segments[number].number),
+            np.array_equal(mask, findings.layers[segments[number].layer][k] == segments[number].number),
             f"{_WHAT}: frame {index + 1} does not hold the voxels of {segments[number].label!r} on slice {k}",
         )
         in_rows, in_columns = mask.sum(axis=1, dtype=np.uint32), mask.sum(axis=0, dtype=np.uint32)
@@ -188,9 +203,12 @@ def _check_frames(
         in_index[number] += (k * count, row, column)
 
     _check_whole(findings, segments, voxels)
-    volume = _voxel_mm3(shared)
     found: dict[int, Found] = {}
     for number, segment in segments.items():
+        lies_on = frozenset(planes[number])
+        if source.geometry is None:
+            found[number] = Found(segment, voxels[number], None, None, lies_on)
+            continue
         centroid = in_mm[number] / voxels[number]
         expected = source.geometry.affine[:3] @ np.append(in_index[number] / voxels[number], 1.0)
         expect(
@@ -199,17 +217,37 @@ def _check_frames(
             f"the model found it at {expected.round(3).tolist()} (LPS mm)",
         )
         x, y, z = (float(v) for v in centroid)
-        lies_on = frozenset(planes[number])
-        found[number] = Found(segment, voxels[number], voxels[number] * volume, (x, y, z), lies_on)
+        volume_mm3 = voxels[number] * _voxel_mm3(shared)
+        found[number] = Found(segment, voxels[number], volume_mm3, (x, y, z), lies_on)
     return found
+
+
+def check_place(
+    group: Dataset, index: int, source: Source, slice_of: dict[tuple[str, int | None], int], what: str = _WHAT
+) -> tuple[int, NDArray[np.float64]]:
+    """The slice of the volume that frame `index` (0-based) was derived from, and where it lies (LPS mm; zeros
+    on an image without a place): where its source image lies. Raises `CheckFailed`.
+    """
+    plane = source_of(group, index, what)
+    k = slice_of.get(plane)
+    if k is None:
+        raise CheckFailed(f"{what}: frame {index + 1} refers to {plane[0]}, which is no source image")
+    if source.geometry is None:
+        return k, np.zeros(3)
+    position = np.array([float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient])
+    theirs = [float(v) for v in _of_plane(source, k, "PlanePositionSequence", "ImagePositionPatient")]
+    expect(
+        near(position, theirs, _TOLERANCE_MM),
+        f"{what}: frame {index + 1} lies at {position.tolist()}, its source image at {theirs} (LPS mm)",
+    )
+    return k, position
 
 
 def _check_whole(findings: Findings, segments: dict[int, Segment], voxels: Counter[int]) -> None:
     """No voxel is missing: each frame was compared, so sums can only differ by a frame left out."""
-    assert findings.label_map is not None
     for number, segment in segments.items():
         expect(voxels[number] > 0, f"{_WHAT}: {segment.label!r} has no voxel")
-    if voxels.total() == np.count_nonzero(findings.label_map):
+    if voxels.total() == np.count_nonzero(findings.layers):
         return
     numbers = {segment.number: number for number, segment in segments.items()}
     for segment in findings.segments:
@@ -218,16 +256,21 @@ def _check_whole(findings: Findings, segments: dict[int, Segment], voxels: Count
     raise CheckFailed(f"{_WHAT}: the label map has voxels that belong to no segment")
 
 
-def _check_references(dataset: Dataset, source: Source, slice_of: dict[tuple[str, int | None], int]) -> None:
-    """Referenced Series Sequence lists the one source series and exactly the instances that were used."""
+def check_references(
+    dataset: Dataset, source: Source, slice_of: dict[tuple[str, int | None], int], what: str = _WHAT
+) -> None:
+    """Referenced Series Sequence lists the one source series and exactly the instances that were used.
+
+    Raises `CheckFailed`.
+    """
     series = dataset.ReferencedSeriesSequence
     listed = [str(item.SeriesInstanceUID) for item in series]
     theirs = str(source.first.SeriesInstanceUID)
-    expect(listed == [theirs], f"{_WHAT}: refers to the series {listed}, the source is {theirs}")
+    expect(listed == [theirs], f"{what}: refers to the series {listed}, the source is {theirs}")
     instances = {str(item.ReferencedSOPInstanceUID) for item in series[0].ReferencedInstanceSequence}
     expect(
         instances == {uid for uid, _ in slice_of},
-        f"{_WHAT}: the instances that it lists are not those of the volume",
+        f"{what}: the instances that it lists are not those of the volume",
     )
 
 
@@ -235,10 +278,10 @@ def _check_sides(found: dict[int, Found]) -> None:
     """What is called right lies to the patient's right of its left counterpart: x grows to the left."""
     for right in found.values():
         for left in found.values():
-            if right.segment.kind != left.segment.kind:
+            if right.segment.kind != left.segment.kind or right.centroid_mm is None:
                 continue
             sides = (as_code(right.segment.laterality), as_code(left.segment.laterality))
-            if sides == (as_code(codes.RIGHT), as_code(codes.LEFT)):
+            if sides == (as_code(codes.RIGHT), as_code(codes.LEFT)) and left.centroid_mm is not None:
                 expect(
                     right.centroid_mm[0] < left.centroid_mm[0],
                     f"{_WHAT}: {right.segment.label!r} (x = {right.centroid_mm[0]:.1f} mm) lies "
@@ -246,7 +289,7 @@ def _check_sides(found: dict[int, Found]) -> None:
                 )
 
 
-def _planes(source: Source) -> list[tuple[str, int | None]]:
+def planes_of(source: Source) -> list[tuple[str, int | None]]:
     """(SOP Instance UID, frame) of each slice of the volume."""
     if source.frames is not None:
         return [(str(source.first.SOPInstanceUID), frame) for frame in source.frames]
@@ -262,12 +305,12 @@ def _of_plane(source: Source, k: int, group: str, keyword: str) -> list[float]:
     return list(holder[group].value[0][keyword].value)
 
 
-def _source_of(group: Dataset, index: int) -> tuple[str, int | None]:
-    """The one image that a frame was derived from."""
+def source_of(group: Dataset, index: int, what: str = _WHAT) -> tuple[str, int | None]:
+    """The one image that frame `index` (0-based) was derived from. Raises `CheckFailed`."""
     images = [image for item in group.DerivationImageSequence for image in item.SourceImageSequence]
-    expect(len(images) == 1, f"{_WHAT}: frame {index + 1} was derived from {len(images)} images")
+    expect(len(images) == 1, f"{what}: frame {index + 1} was derived from {len(images)} images")
     preserved = images[0].get("SpatialLocationsPreserved")
-    expect(preserved == "YES", f"{_WHAT}: frame {index + 1} does not preserve spatial locations")
+    expect(preserved == "YES", f"{what}: frame {index + 1} does not preserve spatial locations")
     frame = images[0].get("ReferencedFrameNumber")
     return str(images[0].ReferencedSOPInstanceUID), None if frame is None else int(frame)
 

@@ -32,6 +32,10 @@ ATTENUATION = Concept("112031", "DCM", "Attenuation Coefficient")
 LAA_950 = Concept("LAA950", PRIVATE_SCHEME, "Low attenuation area at or below -950 HU")
 PERC15 = Concept("PERC15", PRIVATE_SCHEME, "15th percentile of attenuation")
 
+# How sure a model is. Certainty of Finding is 0 … 100 and may only order; a Probability was calibrated.
+CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
+PROBABILITY = Concept("122157", "DCM", "Probability")
+
 # How a quantity was derived (CID 7464)
 MEAN = Concept("373098007", "SCT", "Mean")
 

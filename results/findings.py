@@ -43,7 +43,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """One described region (PS3.3 §C.8.20.2); its voxels are those of the label map that equal `number`."""
+    """One described region (PS3.3 §C.8.20.2); its voxels are those of its layer that equal `number`."""
 
     number: int  #: 1 … N without a gap
     label: str  #: plain and short, as a radiologist reads it
@@ -54,6 +54,9 @@ class Segment:
     measurements: tuple[Measurement, ...] = ()
     layer: int = 0  #: of a label map with layers: segments of one layer do not overlap
     score: float | None = None  #: 0 … 1: how sure the model is that it is there
+
+    def __post_init__(self) -> None:
+        _expect_share(self.label, "score", self.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Box:
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
             raise ValueError(f"{self.label}: a box reaches from low {self.low} to high {self.high}")
+        _expect_share(self.label, "score", self.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,11 @@ class Point:
     at: tuple[float, float, float]
     score: float | None = None
     uncertainty_mm: float | None = None  #: one standard deviation
+
+    def __post_init__(self) -> None:
+        _expect_share(self.label, "score", self.score)
+        if not np.isfinite([*self.at, self.uncertainty_mm or 0.0]).all():
+            raise ValueError(f"{self.label}: a point is somewhere, or it is left out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +109,10 @@ class Verdict:
     calibrated: bool = False  #: the probability was fitted to frequencies; otherwise it only orders
     site: Concept | None = None
 
+    def __post_init__(self) -> None:
+        _expect_share(self.label, "probability", self.probability)
+        _expect_share(self.label, "threshold", self.threshold)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
@@ -110,6 +123,12 @@ class HeatMap:
     unit: Concept
     values: NDArray[np.float32]  #: (slice, row, column), finite
     explains: str = ""  #: the label that it explains; then it is no finding but an explanation of one
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or self.values.dtype != np.float32:
+            raise ValueError(f"{self.label}: a map is float32 (slice, row, column)")
+        if not np.isfinite(self.values).all():
+            raise ValueError(f"{self.label}: a map is finite everywhere")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,19 +161,32 @@ class Findings:
             raise ValueError("segments need a label map")
         if self.outcome is not Outcome.FOUND and not self.because:
             raise ValueError(f"a result of {self.outcome} says why")
-        if self.outcome is Outcome.REFUSED and (self.segments or self.boxes or self.points or self.verdicts):
+        says = (self.segments, self.boxes, self.points, self.verdicts, self.maps, self.measurements)
+        if self.outcome is Outcome.REFUSED and any(says):
             raise ValueError("a refused result draws and says nothing")
-        layers = 1 if self.label_map is None or self.label_map.ndim == 3 else self.label_map.shape[0]
-        if any(segment.layer >= layers for segment in self.segments):
+        layers = len(self.layers)
+        if any(not 0 <= segment.layer < layers for segment in self.segments):
             raise ValueError(f"a segment names a layer that the label map does not have: it has {layers}")
+
+    @property
+    def layers(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """The label map as (layer, slice, row, column), whether or not it has layers; empty where there is
+        none.
+        """
+        if self.label_map is None:
+            return np.zeros((0, 0, 0, 0), np.uint8)
+        return self.label_map if self.label_map.ndim == 4 else self.label_map[np.newaxis]
 
     def mask(self, number: int) -> NDArray[np.bool_]:
         """The voxels of segment `number`: (slice, row, column)."""
         if self.label_map is None:
             raise ValueError("these findings have no label map")
-        layered = self.label_map.ndim == 4
-        layer = self.label_map[self.segments[number - 1].layer] if layered else self.label_map
-        return np.asarray(layer == number)
+        return np.asarray(self.layers[self.segments[number - 1].layer] == number)
+
+
+def _expect_share(label: str, what: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:  # Not a number is neither.
+        raise ValueError(f"{label}: its {what} is {value}, which is not between 0 and 1")
 
 
 def refused(because: str, *cautions: str) -> Findings:

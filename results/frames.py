@@ -28,7 +28,7 @@ class Drawn:
 
     number: int  #: Segment Number (0062,0004), 1 … N without a gap; empty segments are left out
     segment: Segment
-    box: tuple[slice, slice, slice]  #: (slice, row, column)
+    box: tuple[slice, slice, slice]  #: (slice, row, column), in the segment's layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +39,33 @@ class Frame:
     plane: int
 
 
+def layers_of_others(findings: Findings) -> Iterator[tuple[int, int]]:
+    """(layer, number) of every segment that has voxels in a layer that is not its own."""
+    for number, layer in enumerate(findings.layers if len(findings.layers) > 1 else ()):
+        boxes = ndimage.find_objects(layer, max_label=len(findings.segments))
+        for segment, box in zip(findings.segments, boxes, strict=True):
+            if box is not None and segment.layer != number:
+                yield number, segment.number
+
+
 def drawn_segments(findings: Findings) -> tuple[Drawn, ...]:
     """The segments that have voxels, in order.
 
     An empty segment would be legal and have no frame, but viewers hang on it and `segimage2itkimage` refuses
     it: the report says in words and code that it is absent.
     """
-    if findings.label_map is None or not findings.segments:
+    if not findings.segments:
         return ()
-    boxes = ndimage.find_objects(findings.label_map, max_label=len(findings.segments))
-    found = [(segment, box) for segment, box in zip(findings.segments, boxes, strict=True) if box is not None]
-    return tuple(Drawn(number, segment, box) for number, (segment, box) in enumerate(found, start=1))
+    boxes = [ndimage.find_objects(layer, max_label=len(findings.segments)) for layer in findings.layers]
+    found = [(segment, boxes[segment.layer][segment.number - 1]) for segment in findings.segments]
+    present = ((segment, box) for segment, box in found if box is not None)
+    return tuple(Drawn(number, segment, box) for number, (segment, box) in enumerate(present, start=1))
 
 
-def pack(label_map: NDArray[np.integer], drawn: Sequence[Drawn]) -> tuple[bytes, list[Frame]]:
+def pack(layers: NDArray[np.integer], drawn: Sequence[Drawn]) -> tuple[bytes, list[Frame]]:
     """Pixel Data of a BINARY segmentation, and its frames in order: by segment, then by slice.
+
+    `layers` is (layer, slice, row, column).
 
     Bits run from the least significant (PS3.5 §8.1.1), frame after frame without padding in between: where a
     frame is no multiple of eight pixels, the next begins within a byte.
@@ -62,7 +74,8 @@ def pack(label_map: NDArray[np.integer], drawn: Sequence[Drawn]) -> tuple[bytes,
     parts: list[bytes] = []
     rest = np.empty(0, dtype=np.bool_)
     for item in drawn:
-        slab = label_map[item.box[0]] == item.segment.number  # (slice, row, column)
+        layer = layers[item.segment.layer]
+        slab = layer[item.box[0]] == item.segment.number  # (slice, row, column)
         used = slab.any(axis=(1, 2))
         frames += [Frame(item.number, item.box[0].start + int(k)) for k in np.flatnonzero(used)]
         pixels = slab.reshape(-1) if used.all() else slab[used].reshape(-1)
@@ -88,13 +101,14 @@ def functional_groups(grid: Grid, frames: Sequence[Frame]) -> Iterator[Dataset]:
     # Equal items are one object in memory: writing reads them, nobody changes them.
     for frame in frames:
         content = Dataset()
-        content.add(
-            DataElement(0x00209157, "UL", [frame.number, order[frame.plane]])
-        )  # Dimension Index Values
+        # By segment, then by place; an image has none.
+        index = [frame.number] if grid.place is None else [frame.number, order[frame.plane]]
+        content.add(DataElement(0x00209157, "UL", index))  # Dimension Index Values
         item = Dataset()
         item.add(derivations[frame.plane])
         item.add(DataElement(0x00209111, "SQ", [content]))  # Frame Content
-        item.add(positions[frame.plane])
+        if grid.place is not None:
+            item.add(positions[frame.plane])
         item.add(segments[frame.number])
         yield item
 

@@ -3,10 +3,15 @@ Where the source's pixels are: its planes in the order of the volume's slices, i
 
 A result repeats position, orientation and spacing as the source wrote them, not as arithmetic would write
 them again: some viewers match a segmentation's frames to the images by comparing the text.
+
+A radiograph, a mammogram, a photograph or a frame of ultrasound has no place in the patient. Its grid is one
+plane without a place, and what is drawn on it corresponds pixel by pixel (PS3.3 §A.51.5.1).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -30,21 +35,29 @@ class Plane:
     sop_class: str
     sop_instance: str
     frame: int | None  #: 1-based; None where the image has but one
-    position: MultiValue[DSfloat]  #: Image Position (Patient), LPS mm: the centre of the first pixel
+    #: Image Position (Patient), LPS mm: the centre of the first pixel; None on an image without a place
+    position: MultiValue[DSfloat] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """The source's voxels."""
+class Place:
+    """Where a volume lies in the patient."""
 
-    rows: int
-    columns: int
     orientation: MultiValue[DSfloat]  #: direction cosines along a row, then along a column
     pixel_spacing: MultiValue[DSfloat]  #: mm between rows, between columns
     slice_thickness: DSfloat | None  #: mm; None where the source does not say
     spacing_mm: float  #: between slices
-    planes: tuple[Plane, ...]
     affine: NDArray[np.float64]  #: (slice, row, column) index → LPS mm, 4 × 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The source's voxels, or pixels."""
+
+    rows: int
+    columns: int
+    planes: tuple[Plane, ...]
+    place: Place | None  #: None: an image
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,16 +65,39 @@ class Grid:
         return len(self.planes), self.rows, self.columns
 
     @property
-    def voxel_mm3(self) -> float:
-        """The volume of one voxel."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+    def step_mm(self) -> tuple[float, float, float] | None:
+        """Between slices, rows and columns; None on an image, whose millimetres are not those of a place."""
+        if self.place is None:
+            return None
+        between_rows, between_columns = (float(v) for v in self.place.pixel_spacing)
+        return self.place.spacing_mm, between_rows, between_columns
 
 
 def grid_of(source: Source) -> Grid:
-    """The grid of `source`. Raises `NotEncodable` where its headers and its geometry disagree."""
-    geometry = source.geometry
-    if geometry is None:
-        raise NotEncodable("the source series is not a volume, so nothing can be drawn on it")
+    """The grid of `source`. Raises `NotEncodable` where its headers and its geometry disagree, or where it is
+    neither a volume nor one image.
+    """
+    if source.geometry is None:
+        return _grid_of_image(source)
+    return _grid_of_volume(source, source.geometry)
+
+
+def _grid_of_image(source: Source) -> Grid:
+    image, frame = source.first, None
+    if len(source.datasets) > 1 or len(source.frames or (1,)) > 1:
+        raise NotEncodable("the source is neither a volume nor one image, so nothing can be drawn on it")
+    if source.frames is not None:
+        (frame,) = source.frames
+    elif int(image.get("NumberOfFrames") or 1) > 1:
+        raise NotEncodable("the source image has several frames, and it is not said which one was looked at")
+    rows, columns = image.get("Rows"), image.get("Columns")
+    if not rows or not columns:
+        raise NotEncodable("the source image does not say how many rows and columns it has")
+    plane = Plane(str(image.SOPClassUID), str(image.SOPInstanceUID), frame)
+    return Grid(rows=int(rows), columns=int(columns), planes=(plane,), place=None)
+
+
+def _grid_of_volume(source: Source, geometry: hd.VolumeGeometry) -> Grid:
     slices, rows, columns = geometry.spatial_shape
     frames = source.frames
     if len(source.datasets if frames is None else frames) != slices:
@@ -75,18 +111,15 @@ def grid_of(source: Source) -> Grid:
     first, frame = source.first, None if frames is None else frames[0]
     measures = "PixelMeasuresSequence"
     thickness = plane_attribute(first, frame, measures, "SliceThickness", required=False)
-    grid = Grid(
-        rows=rows,
-        columns=columns,
+    place = Place(
         orientation=plane_attribute(first, frame, "PlaneOrientationSequence", "ImageOrientationPatient"),
         pixel_spacing=plane_attribute(first, frame, measures, "PixelSpacing"),
         slice_thickness=thickness or None,
         spacing_mm=float(geometry.spacing[0]),
-        planes=tuple(planes),
         affine=np.asarray(geometry.affine, dtype=np.float64),
     )
-    _agree(grid, first)
-    return grid
+    _agree(rows, columns, planes, place, first)
+    return Grid(rows=rows, columns=columns, planes=tuple(planes), place=place)
 
 
 def plane_attribute(  # type: ignore[no-untyped-def]
@@ -105,24 +138,20 @@ def plane_attribute(  # type: ignore[no-untyped-def]
     return found
 
 
-def _agree(grid: Grid, first: Dataset) -> None:
+def _agree(rows: int, columns: int, planes: Sequence[Plane], place: Place, first: Dataset) -> None:
     """The volume's affine is that of the headers, so a mask on the one is a mask on the other."""
-    if (first.Rows, first.Columns) != (grid.rows, grid.columns):
-        raise NotEncodable(
-            f"the volume is {grid.rows} x {grid.columns}, the images are {first.Rows} x {first.Columns}"
-        )
-    along_row = np.asarray(grid.orientation[:3], dtype=float) * float(grid.pixel_spacing[1])
-    along_column = np.asarray(grid.orientation[3:], dtype=float) * float(grid.pixel_spacing[0])
+    if (first.Rows, first.Columns) != (rows, columns):
+        raise NotEncodable(f"the volume is {rows} x {columns}, the images are {first.Rows} x {first.Columns}")
+    along_row = np.asarray(place.orientation[:3], dtype=float) * float(place.pixel_spacing[1])
+    along_column = np.asarray(place.orientation[3:], dtype=float) * float(place.pixel_spacing[0])
     # The far corner of each slice shows a wrong direction or spacing at its largest.
-    corner = along_row * (grid.columns - 1) + along_column * (grid.rows - 1)
-    positions = np.array([[float(x) for x in plane.position] for plane in grid.planes])
-    indices = np.zeros((len(grid.planes), 4))
-    indices[:, 0] = np.arange(len(grid.planes))
+    corner = along_row * (columns - 1) + along_column * (rows - 1)
+    positions = np.array([[float(x) for x in plane.position or ()] for plane in planes])
+    indices = np.zeros((len(planes), 4))
+    indices[:, 0] = np.arange(len(planes))
     indices[:, 3] = 1
-    expected = (indices @ grid.affine.T)[:, :3]
-    expected_corner = expected + (
-        grid.affine[:3, 1] * (grid.rows - 1) + grid.affine[:3, 2] * (grid.columns - 1)
-    )
+    expected = (indices @ place.affine.T)[:, :3]
+    expected_corner = expected + (place.affine[:3, 1] * (rows - 1) + place.affine[:3, 2] * (columns - 1))
     off = max(np.abs(positions - expected).max(), np.abs(positions + corner - expected_corner).max())
     if off > TOLERANCE_MM:
         raise NotEncodable(f"the volume lies {off:.3f} mm beside its own images")

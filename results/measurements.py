@@ -6,6 +6,8 @@ images: a report of 100 organs would have 30 000 items. It has no outline or box
 would compute its own mean and area of the box and show those in place of our values.
 """
 
+from collections.abc import Iterator
+
 import highdicom as hd
 from pydicom import Dataset
 
@@ -36,8 +38,19 @@ def segment_group(drawn: Drawn, *, source: Source, run: Run, segmentation: Datas
         finding_type=codes.coded(segment.kind),
         finding_sites=_sites(segment),
         algorithm_id=algorithm(run.provenance),
-        measurements=[encode(measurement) for measurement in segment.measurements] or None,
+        measurements=[
+            encode(measurement) for measurement in (*segment.measurements, *certainty(segment.score))
+        ]
+        or None,
     )
+
+
+def certainty(score: float | None) -> Iterator[Measurement]:
+    """How sure the model is of one finding, where it says so: in percent, as mammography CAD has it (TID
+    4006).
+    """
+    if score is not None:
+        yield Measurement(name=codes.CERTAINTY, value=100.0 * score, unit=codes.PERCENT)
 
 
 def series_group(findings: Findings, outcome: Concept, *, source: Source, run: Run) -> Group:

@@ -42,7 +42,7 @@ class Legend:
 
 def draw(
     volume: hd.Volume,
-    label_map: NDArray[np.uint8],
+    label_map: NDArray[np.integer],
     legend: Mapping[int, Legend],
     *,
     window: tuple[float, float] = _LUNG_WINDOW_HU,
@@ -71,7 +71,9 @@ def overlay(images: Sequence[Path], segmentation: Path) -> bytes:
         else:
             volume = hd.get_volume_from_series([pydicom.dcmread(path) for path in images])
         segments = hd.seg.segread(segmentation)
-        labels = segments.get_volume(combine_segments=True).match_geometry(volume)
+        # Where segments overlap, the later ones are drawn over the earlier ones.
+        drawn = segments.get_volume(combine_segments=True, skip_overlap_checks=True)
+        labels = drawn.match_geometry(volume)
         legend = {number: _legend(segments, number) for number in segments.segment_numbers}
     except (
         OSError,
@@ -84,7 +86,7 @@ def overlay(images: Sequence[Path], segmentation: Path) -> bytes:
         raise CannotDraw(f"the images and {segmentation.name} cannot be drawn: {error}") from error
     window = _LUNG_WINDOW_HU if _in_hounsfield_units(volume.array) else _window_of(volume.array)
     picture = io.BytesIO()
-    draw(volume, labels.array.astype(np.uint8), legend, window=window).save(picture, "PNG")
+    draw(volume, labels.array.astype(np.uint16), legend, window=window).save(picture, "PNG")
     return picture.getvalue()
 
 
@@ -105,7 +107,7 @@ def _window_of(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low + high) / 2, max(float(high - low), 1.0)
 
 
-def _middle(labels: NDArray[np.uint8], axis: int) -> int:
+def _middle(labels: NDArray[np.integer], axis: int) -> int:
     """The middle of what is drawn along `axis`; of the volume where nothing is."""
     others = tuple(a for a in range(3) if a != axis)
     used = np.flatnonzero(labels.any(axis=others))
@@ -114,7 +116,7 @@ def _middle(labels: NDArray[np.uint8], axis: int) -> int:
 
 def _view(
     values: NDArray[np.float64],
-    labels: NDArray[np.uint8],
+    labels: NDArray[np.integer],
     spacing_mm: tuple[float, float],
     legend: Mapping[int, Legend],
     window: tuple[float, float],

@@ -1,8 +1,9 @@
 """
 Findings → DICOM Segmentation (PS3.3 §A.51), BINARY, on exactly the grid of the source.
 
-BINARY because every viewer that shows segmentations shows it; on the source's own grid because some show no
-other.
+BINARY because every viewer that shows segmentations shows it, and because it alone holds segments that
+overlap; on the source's own grid because some show no other. On an image without a Frame of Reference (a
+radiograph, a mammogram, ultrasound) each pixel is that of the image, and the image's name is its only place.
 """
 
 import highdicom as hd
@@ -14,7 +15,7 @@ from ledger.identifiers import Uid
 from ledger.result import Role
 from results import codes
 from results.findings import Findings, Segment
-from results.frames import Drawn, drawn_segments, functional_groups, pack
+from results.frames import Drawn, drawn_segments, functional_groups, layers_of_others, pack
 from results.grid import Grid, NotEncodable, grid_of
 from results.headers import result_headers
 from results.observer import algorithm_identification
@@ -37,8 +38,8 @@ def build_segmentation(findings: Findings, source: Source, run: Run) -> Dataset 
     if findings.label_map is None:
         return None
     grid = grid_of(source)
-    if findings.label_map.shape != grid.shape:
-        raise NotEncodable(f"the label map is {findings.label_map.shape}, the volume {grid.shape}")
+    if findings.layers.shape[1:] != grid.shape:
+        raise NotEncodable(f"the label map is {findings.label_map.shape}, the source {grid.shape}")
     _check_segments(findings)
     drawn = drawn_segments(findings)
     if not drawn:
@@ -53,13 +54,14 @@ def build_segmentation(findings: Findings, source: Source, run: Run) -> Dataset 
         series_number=SERIES_NUMBER,
         series_description=series_description(run, findings, "segmentation"),
     )
-    _frame_of_reference(dataset, source)
+    _frame_of_reference(dataset, source, grid)
     _image(dataset, grid)
+    dataset.SegmentsOverlap = "YES" if overlapping(findings) else "NO"
     dataset.SegmentSequence = [_segment(item, run) for item in drawn]
     _references(dataset, source, grid)
-    _dimensions(dataset, run)
-    dataset.SharedFunctionalGroupsSequence = [_shared_groups(grid)]
-    pixels, frames = pack(findings.label_map, drawn)
+    _dimensions(dataset, run, grid)
+    dataset.SharedFunctionalGroupsSequence = [shared_groups(grid)]
+    pixels, frames = pack(findings.layers, drawn)
     dataset.NumberOfFrames = len(frames)
     dataset.PerFrameFunctionalGroupsSequence = Sequence(functional_groups(grid, frames))
     dataset.add_new(0x7FE00010, "OB", pixels)  # PS3.5 §8.1.2: OB or OW where at most eight bits are allocated
@@ -75,18 +77,37 @@ def tracking_identifier(run: Run, segment: Segment) -> str:
 
 
 def _check_segments(findings: Findings) -> None:
-    assert findings.label_map is not None
-    largest = int(findings.label_map.max(initial=0))
+    largest = int(findings.layers.max(initial=0))
     if largest > len(findings.segments):
         raise NotEncodable(
             f"the label map has a voxel of {largest}, but there are {len(findings.segments)} segments"
         )
+    for layer, number in layers_of_others(findings):
+        raise NotEncodable(f"layer {layer} of the label map has voxels of segment {number}, of another layer")
     labels = [long_string(segment.label) for segment in findings.segments]
     if len(set(labels)) < len(labels) or not all(labels):
         raise NotEncodable("two segments have the same label, or one has none")
 
 
-def _frame_of_reference(dataset: Dataset, source: Source) -> None:
+def overlapping(findings: Findings) -> bool:
+    """Whether any voxel has two segments."""
+    if len(findings.layers) < 2:
+        return False
+    taken = findings.layers[0] != 0
+    for layer in findings.layers[1:]:
+        more = layer != 0
+        if bool((taken & more).any()):
+            return True
+        taken |= more
+    return False
+
+
+def _frame_of_reference(dataset: Dataset, source: Source, grid: Grid) -> None:
+    if grid.place is None:
+        # Without one, each pixel corresponds to one of the referenced image (PS3.3 §A.51.5.1), whose rows and
+        # columns run as the image says (0020,0020, Type 2C), if it says so.
+        dataset.PatientOrientation = source.first.get("PatientOrientation")
+        return
     frame_of_reference = source.first.get("FrameOfReferenceUID")
     if not frame_of_reference:
         raise NotEncodable(
@@ -108,7 +129,6 @@ def _image(dataset: Dataset, grid: Grid) -> None:
     dataset.LossyImageCompression = "00"  # `_references` says otherwise where the source lost something
     dataset.BurnedInAnnotation = "NO"
     dataset.SegmentationType = "BINARY"
-    dataset.SegmentsOverlap = "NO"  # they come from one label map: no voxel can have two
     dataset.ContentLabel = "SEGMENTATION"
     dataset.ContentDescription = DISCLAIMER
     dataset.ContentCreatorName = None  # Type 2: no person made it
@@ -153,15 +173,15 @@ def _references(dataset: Dataset, source: Source, grid: Grid) -> None:
                 dataset.add(source.first[keyword])
 
 
-def _dimensions(dataset: Dataset, run: Run) -> None:
-    """Frames are found by segment, then by place (PS3.3 §C.7.6.17)."""
+def _dimensions(dataset: Dataset, run: Run, grid: Grid) -> None:
+    """Frames are found by segment, then by place where there is one (PS3.3 §C.7.6.17)."""
     organization = Dataset()
     organization.DimensionOrganizationUID = str(derived_uid(run, Role.SEGMENTATION, "dimension organization"))
     dataset.DimensionOrganizationSequence = [organization]
     pointers: list[Dataset] = []
     for keyword, attribute, group in (
         ("Segment Number", 0x0062000B, 0x0062000A),
-        ("Image Position (Patient)", 0x00200032, 0x00209113),
+        *([("Image Position (Patient)", 0x00200032, 0x00209113)] if grid.place is not None else []),
     ):
         pointer = Dataset()
         pointer.DimensionIndexPointer = Tag(attribute)
@@ -172,15 +192,19 @@ def _dimensions(dataset: Dataset, run: Run) -> None:
     dataset.DimensionIndexSequence = pointers
 
 
-def _shared_groups(grid: Grid) -> Dataset:
+def shared_groups(grid: Grid) -> Dataset:
+    """What all frames share: their spacing and orientation; nothing on an image without a place."""
+    place = grid.place
+    if place is None:
+        return Dataset()
     measures = Dataset()
-    measures.PixelSpacing = grid.pixel_spacing
-    spacing = f"{grid.spacing_mm:.10g}"
-    measures.SliceThickness = spacing if grid.slice_thickness is None else grid.slice_thickness
+    measures.PixelSpacing = place.pixel_spacing
+    spacing = f"{place.spacing_mm:.10g}"
+    measures.SliceThickness = spacing if place.slice_thickness is None else place.slice_thickness
     # Frames without a voxel are left out: this is how a receiver knows how far apart the others were.
     measures.SpacingBetweenSlices = spacing
     orientation = Dataset()
-    orientation.ImageOrientationPatient = grid.orientation
+    orientation.ImageOrientationPatient = place.orientation
     item = Dataset()
     item.PixelMeasuresSequence = [measures]
     item.PlaneOrientationSequence = [orientation]

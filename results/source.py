@@ -12,8 +12,10 @@ class Source:
 
     `datasets` are headers without pixel data. Single-frame instances are in the order of the volume's first
     axis, so that `datasets[k]` is slice k; an enhanced multi-frame series has one data set, whose frame for
-    slice k is `frames[k]` (1-based). `geometry` is None where the series is not a volume: only a report
-    that says so can be made of it.
+    slice k is `frames[k]` (1-based).
+
+    `geometry` is None where it is not a volume. One data set, with one of its frames in `frames` where it has
+    several, is an image that can be drawn upon; of anything else only a report can be made.
     """
 
     datasets: tuple[Dataset, ...]

@@ -201,7 +201,7 @@ def test_any_mask_comes_back_from_its_bits(data: st.DataObject) -> None:
     random = np.random.default_rng(seed)
     labels = (random.integers(1, 3, shape) * (random.random(shape) < density)).astype(np.uint8)
     said = Findings(outcome=Outcome.FOUND, label_map=labels, segments=findings().segments)
-    pixels, frames = pack(labels, drawn_segments(said))
+    pixels, frames = pack(said.layers, drawn_segments(said))
     assert len(pixels) % 2 == 0
     bits = np.unpackbits(np.frombuffer(pixels, np.uint8), bitorder="little")
     size = shape[1] * shape[2]
