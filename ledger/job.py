@@ -153,5 +153,5 @@ class JobRecord:
     next_attempt_at: float
     lease_owner: str | None
     lease_until: float | None
-    timings: Mapping[str, float]  #: seconds by stage: load, model, encode, check
+    timings: Mapping[str, float]  #: seconds by stage: queue, load, wait, open, model, encode, check
     supersedes: JobId | None

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0005"
+HEAD = "0006"
 
 
 class Json(TypeDecorator[Any]):
@@ -199,6 +199,46 @@ job_input = _table(
     _to("instance"),
     UniqueConstraint("job_id", "instance_id"),
     Index(None, "instance_id"),
+)
+usage = _table(
+    "usage",
+    _to("job"),
+    _time("at"),
+    _text("reference"),  # The model as its rule names it.
+    _text("model"),  # Its identity.
+    _text("device"),
+    Column("voxels", BigInteger, nullable=False),
+    Column("seconds", Json, nullable=False),
+    Column("began", Json, nullable=False),
+    Column("host_peak", BigInteger, nullable=False),
+    Column("device_peak", BigInteger, nullable=False),
+    Column("host_weights", BigInteger, nullable=False),
+    Column("device_weights", BigInteger, nullable=False),
+    Column("host_allowed", BigInteger, nullable=False),
+    Column("device_allowed", BigInteger, nullable=False),
+    Column("resident", Boolean, nullable=False),
+    Column("alone", Boolean, nullable=False),
+    Column("lowered", Json, nullable=False),
+    Column("out_of_memory", Boolean, nullable=False),
+    Index(None, "job_id"),
+    Index(None, "reference"),
+)
+worker = _table(
+    "worker",
+    Column("owner", Plain, nullable=False, unique=True),
+    _text("device"),
+    Column("idle", Boolean, nullable=False),
+    Column("budget_bytes", BigInteger, nullable=False),
+    Column("taken_bytes", BigInteger, nullable=False),
+    _time("since"),
+    _time("seen_at"),
+)
+resident = _table(
+    "resident",
+    _to("worker"),
+    _text("model"),  # As rules name it.
+    UniqueConstraint("worker_id", "model"),
+    Index(None, "model"),
 )
 result = _table(
     "result",

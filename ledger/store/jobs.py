@@ -6,6 +6,7 @@ for ever.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, insert, select
@@ -20,8 +21,10 @@ from ledger.store.history import note
 from ledger.store.moves import JOB, STUDY, lock, lock_held, locked, move, renew
 from ledger.store.outbox import due_delivery, hint_deliveries, hint_jobs
 from ledger.store.rows import result_record
+from ledger.store.usages import note_usage
 from ledger.study import StudyState
 from ledger.transition import IllegalTransition
+from ledger.usage import Usage
 
 _DELIVERY_ORDER = list(Role)
 
@@ -98,14 +101,16 @@ class Jobs(Database):
         model_identity: str,
         results: Sequence[NewResult],
         timings: Mapping[str, float],
+        used: Usage | None = None,
     ) -> list[DeliveryId]:
         """Record the results, whose files lie synced in the spool, and open a delivery of each to each
-        destination.
+        destination. To the seconds by stage, `timings`, comes the time that the job waited in the queue.
 
         Raises `LeaseLost`, and then has changed nothing.
         """
         with self.write() as tx:
             row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner)
+            seconds = {"queue": round(max(0.0, row.started_at - row.next_attempt_at), 4), **timings}
             move(
                 tx,
                 JOB,
@@ -116,8 +121,10 @@ class Jobs(Database):
                 outcome=outcome,
                 model_identity=model_identity,
                 finished_at=tx.now,
-                timings=dict(timings),
+                timings=seconds,
             )
+            if used is not None:
+                note_usage(tx, row.id, row.model, replace(used, seconds=seconds))
             # Leaves before the root, so that ids alone are already a good order.
             ordered = sorted(results, key=lambda new: _DELIVERY_ORDER.index(new.role))
             opened: list[int] = []

@@ -5,6 +5,7 @@ from typing import Self
 from ledger.settings import LedgerSettings
 from ledger.store.arrivals import Arrivals
 from ledger.store.callers import Callers
+from ledger.store.choosing import Choosing
 from ledger.store.commitments import Commitments
 from ledger.store.completeness import Witnesses
 from ledger.store.connect import connect
@@ -23,6 +24,7 @@ from ledger.store.rejections import Rejections
 from ledger.store.retention import Retention
 from ledger.store.studies import Studies
 from ledger.store.sweep import Sweep
+from ledger.store.usages import Usages
 
 
 class Ledger(
@@ -30,6 +32,8 @@ class Ledger(
     Quarantine,
     Studies,
     Retention,
+    Choosing,
+    Usages,
     Jobs,
     Deliveries,
     Commitments,
