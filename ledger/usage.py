@@ -85,8 +85,7 @@ def peaks(latest_first: Iterable[Usage]) -> list[Peak]:
 def _peak(model: str, device: str, of_class: int, runs: Sequence[Usage]) -> Peak:
     done = [one for one in runs if not one.out_of_memory]
     trusted = [one for one in done if one.alone] or done
-    ran_out = next((position for position, one in enumerate(runs) if one.out_of_memory), None)
-    ceiling = None if ran_out is None else runs[ran_out]
+    ran_out = next((one for one in runs if one.out_of_memory), None)
     return Peak(
         model=model,
         device=device,
@@ -94,8 +93,8 @@ def _peak(model: str, device: str, of_class: int, runs: Sequence[Usage]) -> Peak
         runs=len(done),
         host=max((one.host_peak for one in trusted), default=0),
         device_bytes=max((one.device_peak for one in done), default=0),
-        host_ceiling=ceiling and int(ceiling.host_allowed * AFTER_RUNNING_OUT),
-        device_ceiling=ceiling and int(ceiling.device_allowed * AFTER_RUNNING_OUT),
+        host_ceiling=None if ran_out is None else int(ran_out.host_allowed * AFTER_RUNNING_OUT),
+        device_ceiling=None if ran_out is None else int(ran_out.device_allowed * AFTER_RUNNING_OUT),
     )
 
 
