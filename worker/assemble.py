@@ -145,7 +145,7 @@ def _decoded(slices: Sequence[Slice], cores: int, limit_s: float) -> Fill:
             transfer_syntax=file.transfer_syntax,
             format=each.format,
             wanted=(*(known.wanted if known else ()), (each.frame, k)),
-            offset_tables=_offset_tables(file),
+            offset_tables=offset_tables(file),
         )
     widest = max((each.format.stored for each in slices), key=lambda stored: stored.itemsize)
     decoded = decode(tuple(files.values()), _shape(slices), widest, processes=cores, limit_s=limit_s)
@@ -157,7 +157,7 @@ def _decoded(slices: Sequence[Slice], cores: int, limit_s: float) -> Fill:
     return fill
 
 
-def _offset_tables(file: ImageFile) -> tuple[str, str] | None:
+def offset_tables(file: ImageFile) -> tuple[str, str] | None:
     """Extended Offset Table and its lengths (PS3.3 §C.7.6.3.1.8), where there are both."""
     offsets = value_of(file.dataset, "ExtendedOffsetTable")
     lengths = value_of(file.dataset, "ExtendedOffsetTableLengths")

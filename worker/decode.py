@@ -65,13 +65,15 @@ def check_decodable(transfer_syntax: str, format: PixelFormat, name: str) -> Non
 
 def decode(
     files: Sequence[EncodedFile],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     stored: np.dtype[Any],
     *,
     processes: int,
     limit_s: float,
 ) -> NDArray[Any]:
     """The stored values of all wanted frames: (slice, row, column) of dtype `stored`.
+
+    Of colour: (slice, row, column, 3) in RGB, whatever colour space they were stored in.
 
     Raises `CannotDecode`, `UnsafeInput` and `DecoderKilled`. `limit_s` is processor time, for each process.
     """
@@ -227,7 +229,8 @@ def _decode_file(file: EncodedFile, volume: NDArray[Any]) -> None:
         "rows": format.rows,
         "columns": format.columns,
         "number_of_frames": 1,
-        "samples_per_pixel": 1,
+        "samples_per_pixel": format.samples,
+        "planar_configuration": format.planar,
         "bits_allocated": format.bits_allocated,
         "bits_stored": format.bits_stored,
         "pixel_representation": int(format.signed),
@@ -246,8 +249,12 @@ def _decode_file(file: EncodedFile, volume: NDArray[Any]) -> None:
             sys.stdout.flush()
             _check_codestream(frame, format, file.transfer_syntax, name)
             item = struct.pack("<HHLHHL", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, len(frame)) + frame
+            # Not raw: colour differences become RGB. Grey stays what it is.
             array, _ = decoder.as_array(
-                item, raw=True, decoding_plugin=PLUGINS[file.transfer_syntax], **options
+                item,
+                raw=format.samples == 1,
+                decoding_plugin=PLUGINS[file.transfer_syntax],
+                **options,
             )
             volume[wanted[number]] = array
             left -= 1

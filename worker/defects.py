@@ -49,6 +49,10 @@ class NotAVolume(Unusable):
         return (NotAVolume, (self.defect, str(self)))
 
 
+class NotAnImage(Unusable):
+    """What came is no single image that a model could be given; the message says why."""
+
+
 class UnsafeInput(Unusable):
     """Decoding this would take more than any image needs, or its codestream contradicts its header."""
 

@@ -74,12 +74,12 @@ def load_series(
     of them facts about the study, and `OSError`. `cores` is how many files are read or decoded at once; None
     takes what this process may use.
     """
-    cores = cores if cores is not None else _usable_cores()
-    files = _read(paths)
+    cores = cores if cores is not None else usable_cores()
+    files = read_files(paths)
     _check_one_series(files)
-    formats = [pixel_format(file.dataset, name) for file, name in _named(files)]
+    formats = [pixel_format(file.dataset, name) for file, name in named(files)]
     enhanced = _is_enhanced(files, formats)
-    _check_pixels(files, formats)
+    check_pixels(files, formats)
 
     if enhanced:
         source, slices = _from_frames(files[0], formats[0], minimum)
@@ -87,7 +87,7 @@ def load_series(
         source, slices = _from_files(files, formats, minimum)
     assert source.geometry is not None
     array = assemble(slices, cores=cores, decode_limit_s=decode_limit_s)
-    return Loaded(volume=_volume(array, source.geometry), source=source, headers=_headers(source.first))
+    return Loaded(volume=_volume(array, source.geometry), source=source, headers=headers_of(source.first))
 
 
 def load_source(paths: Sequence[Path]) -> Source:
@@ -95,24 +95,26 @@ def load_source(paths: Sequence[Path]) -> Source:
 
     Raises `HeaderUnreadable` and `OSError`.
     """
-    files = _read(paths)
-    files.sort(key=lambda file: (_instance_number(file.dataset), _text(file.dataset, "SOPInstanceUID")))
+    files = read_files(paths)
+    files.sort(key=lambda file: (_instance_number(file.dataset), text_of(file.dataset, "SOPInstanceUID")))
     return Source(datasets=tuple(file.dataset for file in files), geometry=None)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many processes may run at once."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _read(paths: Sequence[Path]) -> list[ImageFile]:
+def read_files(paths: Sequence[Path]) -> list[ImageFile]:
+    """The headers of all files, at least one. Raises `NotAVolume`, `HeaderUnreadable` and `OSError`."""
     if not paths:
         raise NotAVolume(Defect.TOO_FEW, "The series has no images.")
     return [read_image_file(Path(path)) for path in paths]
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
+def text_of(dataset: Dataset, keyword: str) -> str:
     """The value as text, "" where it is absent, empty or broken."""
     try:
         return str(value_of(dataset, keyword) or "").strip("\0 ")
@@ -122,12 +124,12 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 def _instance_number(dataset: Dataset) -> int:
     try:
-        return int(_text(dataset, "InstanceNumber"))
+        return int(text_of(dataset, "InstanceNumber"))
     except ValueError:
         return 0
 
 
-def _named(files: Sequence[ImageFile]) -> list[tuple[ImageFile, str]]:
+def named(files: Sequence[ImageFile]) -> list[tuple[ImageFile, str]]:
     """Each file with what a sentence calls it: never its name on disk, which may identify a patient."""
     return [(file, f"image {_instance_number(file.dataset) or k}") for k, file in enumerate(files, 1)]
 
@@ -135,7 +137,7 @@ def _named(files: Sequence[ImageFile]) -> list[tuple[ImageFile, str]]:
 def _check_one_series(files: Sequence[ImageFile]) -> None:
     """All files are images of one series, each with a name of its own."""
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        missing = sum(not _text(file.dataset, keyword) for file in files)
+        missing = sum(not text_of(file.dataset, keyword) for file in files)
         if missing:
             raise NotAVolume(Defect.NO_UID, f"{missing} of {len(files)} images have no {keyword}.")
     without = sum(file.pixel is None for file in files)
@@ -145,14 +147,14 @@ def _check_one_series(files: Sequence[ImageFile]) -> None:
         raise NotAVolume(
             Defect.NO_PIXELS, "The pixel data is floating point (a parametric map): no image to analyse."
         )
-    series = Counter(_text(file.dataset, "SeriesInstanceUID") for file in files)
+    series = Counter(text_of(file.dataset, "SeriesInstanceUID") for file in files)
     if len(series) > 1:
         raise NotAVolume(Defect.MIXED_SERIES, f"The {len(files)} images belong to {len(series)} series.")
-    classes = Counter(_text(file.dataset, "SOPClassUID") for file in files)
+    classes = Counter(text_of(file.dataset, "SOPClassUID") for file in files)
     if len(classes) > 1:
         listed = ", ".join(f"{n} × {UID(uid).name}" for uid, n in classes.most_common(4))
         raise NotAVolume(Defect.MIXED_CLASS, f"The series mixes kinds of images: {listed}.")
-    twice = len(files) - len({_text(file.dataset, "SOPInstanceUID") for file in files})
+    twice = len(files) - len({text_of(file.dataset, "SOPInstanceUID") for file in files})
     if twice:
         raise NotAVolume(
             Defect.DUPLICATE, f"{twice} of {len(files)} files repeat an image that is already there."
@@ -182,9 +184,9 @@ def _is_enhanced(files: Sequence[ImageFile], formats: Sequence[PixelFormat]) -> 
     return False
 
 
-def _check_pixels(files: Sequence[ImageFile], formats: Sequence[PixelFormat]) -> None:
+def check_pixels(files: Sequence[ImageFile], formats: Sequence[PixelFormat]) -> None:
     """Bound the memory, one image at a time and all together, before any of it is asked for."""
-    for (file, name), format in zip(_named(files), formats, strict=True):
+    for (file, name), format in zip(named(files), formats, strict=True):
         assert file.pixel is not None
         encoded = file.size - file.pixel.offset if file.inline is None else len(file.inline)
         check_size(format, encoded, name)
@@ -195,7 +197,7 @@ def _check_pixels(files: Sequence[ImageFile], formats: Sequence[PixelFormat]) ->
                     f"The pixel data of {name} is not encapsulated, although its transfer syntax says so."
                 )
             continue
-        wanted = format.frame_bytes * format.frames
+        wanted = format.stored_frame_bytes * format.frames
         there = min(encoded, wanted if file.pixel.length is None else file.pixel.length)
         if file.pixel.length is None or there < wanted:
             raise CannotDecode(f"The pixel data of {name} ends early: {there} of {wanted} bytes.")
@@ -210,13 +212,15 @@ def _from_files(
     files: Sequence[ImageFile], formats: Sequence[PixelFormat], minimum: int
 ) -> tuple[Source, list[Slice]]:
     """Single-frame images: one file is one slice."""
-    named = _named(files)
-    planes = [_plane(file.dataset, format, name) for (file, name), format in zip(named, formats, strict=True)]
+    images = named(files)
+    planes = [
+        _plane(file.dataset, format, name) for (file, name), format in zip(images, formats, strict=True)
+    ]
     found = stack(planes, minimum=minimum)
     slices = []
     for k in found.order:
-        file, name = named[k]
-        rescale = rescale_of(file.dataset, sop_class=_text(file.dataset, "SOPClassUID"), name=name)
+        file, name = images[k]
+        rescale = rescale_of(file.dataset, sop_class=text_of(file.dataset, "SOPClassUID"), name=name)
         slices.append(Slice(file=file, frame=0, format=formats[k], rescale=rescale, name=name))
     datasets = tuple(files[k].dataset for k in found.order)
     return Source(datasets=datasets, geometry=found.geometry), slices
@@ -226,7 +230,7 @@ def _from_frames(file: ImageFile, format: PixelFormat, minimum: int) -> tuple[So
     """An enhanced image: one frame is one slice."""
     name = "the image"
     found = stack(planes_of_frames(file.dataset, format, name), minimum=minimum)
-    sop_class = _text(file.dataset, "SOPClassUID")
+    sop_class = text_of(file.dataset, "SOPClassUID")
     rescales = rescales_of_frames(file.dataset, format, sop_class=sop_class, name=name)
     slices = [Slice(file=file, frame=k, format=format, rescale=rescales[k], name=name) for k in found.order]
     frames = tuple(k + 1 for k in found.order)
@@ -243,7 +247,7 @@ def _plane(dataset: Dataset, format: PixelFormat, name: str) -> Plane:
         pixel_spacing=(spacing[0], spacing[1]),
         rows=format.rows,
         columns=format.columns,
-        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+        frame_of_reference=text_of(dataset, "FrameOfReferenceUID"),
         name=name,
     )
 
@@ -268,7 +272,7 @@ def _volume(array: NDArray[Any], geometry: hd.VolumeGeometry) -> hd.Volume:
     )
 
 
-def _headers(dataset: Dataset) -> dict[str, str]:
+def headers_of(dataset: Dataset) -> dict[str, str]:
     """Top-level attributes as text, as a model's context and a routing rule see them.
 
     Long values, sequences, bytes and private elements are left out.

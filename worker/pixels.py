@@ -42,6 +42,8 @@ class PixelFormat:
     high_bit: int
     signed: bool
     photometric: str
+    samples: int = 1  #: of a pixel: 3 in colour
+    planar: int = 0  #: Planar Configuration (0028,0006), of three samples
 
     @property
     def stored(self) -> "np.dtype[np.signedinteger | np.unsignedinteger]":
@@ -51,7 +53,13 @@ class PixelFormat:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one frame, uncompressed."""
-        return self.rows * self.columns * self.bits_allocated // 8
+        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+
+    @property
+    def stored_frame_bytes(self) -> int:
+        """Bytes of one frame in an uncompressed file."""
+        # Two pixels may share one pair of colour differences (PS3.3 §C.7.6.3.1.2).
+        return self.frame_bytes * 2 // 3 if self.photometric == "YBR_FULL_422" else self.frame_bytes
 
     @property
     def needs_correction(self) -> bool:
@@ -68,7 +76,7 @@ class PixelFormat:
 def pixel_format(dataset: Dataset, name: str) -> PixelFormat:
     """The pixel format of an image that sentences call `name`. Raises `NotAVolume`."""
     samples, photometric = (
-        _integer(dataset, "SamplesPerPixel", name),
+        integer_of(dataset, "SamplesPerPixel", name),
         str(value_of(dataset, "PhotometricInterpretation") or ""),
     )
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
@@ -76,16 +84,16 @@ def pixel_format(dataset: Dataset, name: str) -> PixelFormat:
             Defect.NOT_GREY,
             f"{name} is {photometric or 'of no photometric interpretation'} with {samples} samples.",
         )
-    allocated, stored = _integer(dataset, "BitsAllocated", name), _integer(dataset, "BitsStored", name)
-    high = _integer(dataset, "HighBit", name, default=stored - 1)
-    signed = _integer(dataset, "PixelRepresentation", name)
+    allocated, stored = integer_of(dataset, "BitsAllocated", name), integer_of(dataset, "BitsStored", name)
+    high = integer_of(dataset, "HighBit", name, default=stored - 1)
+    signed = integer_of(dataset, "PixelRepresentation", name)
     if allocated not in (8, 16, 32) or not 0 < stored <= high + 1 <= allocated or signed not in (0, 1):
         raise NotAVolume(
             Defect.NOT_GREY,
             f"{name} stores {stored} bits up to bit {high} of {allocated}: no grey-scale format.",
         )
-    rows, columns = _integer(dataset, "Rows", name), _integer(dataset, "Columns", name)
-    frames = _integer(dataset, "NumberOfFrames", name, default=1)
+    rows, columns = integer_of(dataset, "Rows", name), integer_of(dataset, "Columns", name)
+    frames = integer_of(dataset, "NumberOfFrames", name, default=1)
     if rows < 1 or columns < 1 or frames < 1:
         raise NotAVolume(Defect.NO_PIXELS, f"{name} has {rows} rows, {columns} columns and {frames} frames.")
     return PixelFormat(
@@ -100,7 +108,7 @@ def pixel_format(dataset: Dataset, name: str) -> PixelFormat:
     )
 
 
-def _integer(dataset: Dataset, keyword: str, name: str, default: int | None = None) -> int:
+def integer_of(dataset: Dataset, keyword: str, name: str, default: int | None = None) -> int:
     value = value_of(dataset, keyword)
     if value is None and default is not None:
         return default
