@@ -28,12 +28,20 @@ class BrokenFrame(WetreadError):
     """The other end of the pipe said something that is no message."""
 
 
-class RunRequest(BaseModel, frozen=True, extra="forbid"):
+class Files(BaseModel, frozen=True, extra="forbid"):
+    """The files of one input set, as absolute paths; each of them once."""
+
+    inputs: tuple[str, ...] = ()  #: of the one series or image; of a timeline the examination itself
+    named: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)  #: of several series, by their names
+    earlier: tuple[tuple[str, ...], ...] = ()  #: of earlier examinations of the patient, the latest first
+    earlier_asked: int | None = None  #: how many of those the rule asks for at most; None: for none
+
+
+class RunRequest(Files, frozen=True, extra="forbid"):
     """One run of one model on one input set: all that the child knows of a job."""
 
     model: str  #: `name` or `name@version`, or `package.module:Class` where `allow_python_models`
     settings: Mapping[str, object] = Field(default_factory=dict)
-    inputs: tuple[str, ...]  #: absolute paths of the files of one series
     out: str  #: absolute path of an existing folder that nobody else writes to
     at: float  #: the run's time, seconds since 1970 UTC: the same inputs have the same
     time_zone: str = "UTC"  #: IANA name: the clock that results go by where the images name none

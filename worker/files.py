@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -80,6 +81,9 @@ def _read_big_endian(path: Path, size: int) -> ImageFile:
         dataset = pydicom.dcmread(BytesIO(path.read_bytes()))
         inline = dataset.get("PixelData")
         if inline is not None:
+            if dataset["PixelData"].VR == "OW" and dataset.get("BitsAllocated") == 8:
+                # Two samples share a word, and the word is turned round (PS3.5 §8.1.2).
+                inline = np.frombuffer(inline[: len(inline) // 2 * 2], dtype=">u2").astype("<u2").tobytes()
             del dataset.PixelData
     except Exception as error:  # whatever a parser of hostile bytes may raise means the same here
         raise HeaderUnreadable(f"it is big endian and damaged: {error}") from error

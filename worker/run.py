@@ -7,8 +7,9 @@ why.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,11 +19,11 @@ from ledger.identifiers import Uid
 from ledger.implementation import software_version
 from models.contract import Context
 from models.registry import provenance_of
-from results.findings import refused
+from results.findings import Findings, refused
 from results.provenance import Run
 from worker.encode import check, encode, summary
 from worker.exchange import RunReply, RunRequest, Stage
-from worker.given import Unusable, read_given
+from worker.given import Unusable, Usable, read_given
 from worker.residents import Residents
 
 #: Told of every stage as it begins, with the time limit of the model's manifest where that is what bounds it.
@@ -48,12 +49,12 @@ def analyse(
     enter("open", None)
     with clock.measuring("open"):
         model = residents.open(request.model, allow_python=request.allow_python_models, models=request.models)
-        provenance = provenance_of(model, request.settings)
+        provenance = provenance_of(model, _said_settings(request))
 
     enter("load", None)
     with clock.measuring("load"):
-        read = read_given([Path(path) for path in request.inputs])
-        source = read.source
+        read = read_given(request, model.manifest)
+        source, inputs = read.source, read.inputs
 
     if isinstance(read, Unusable):
         findings = refused(read.because)
@@ -65,12 +66,13 @@ def analyse(
                 findings = model.run(read.given, context)
             except StudyError as unsuitable:
                 findings = refused(str(unsuitable))
+        findings = _with_cautions(findings, read)
     del read  # The volume: encoding needs the memory.
 
     run = Run(
         provenance=provenance,
         series=Uid.parse(str(source.first.SeriesInstanceUID)),
-        inputs=tuple(Uid.parse(str(dataset.SOPInstanceUID)) for dataset in source.datasets),
+        inputs=inputs,
         at=datetime.fromtimestamp(request.at, ZoneInfo(request.time_zone)),
         software_version=software_version(),
         predecessor=request.predecessor,
@@ -91,6 +93,24 @@ def analyse(
         findings=tuple(summary(findings)),
         cautions=findings.cautions,
     )
+
+
+def _said_settings(request: RunRequest) -> Mapping[str, object]:
+    """The settings as results name them: with how many earlier examinations were asked for, for what is here
+    of them is told in the findings.
+    """
+    if request.earlier_asked is None:
+        return request.settings
+    return {**request.settings, "earlier examinations asked for": request.earlier_asked}
+
+
+def _with_cautions(findings: Findings, read: Usable) -> Findings:
+    """The findings with what is to be said of the images that they are about."""
+    cautions = [*read.cautions]
+    measured = findings.measurements or findings.segments or findings.boxes or findings.points
+    if read.lengths and measured:
+        cautions.append(read.lengths)
+    return replace(findings, cautions=(*findings.cautions, *cautions)) if cautions else findings
 
 
 class _Stopwatch:

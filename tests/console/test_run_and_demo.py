@@ -30,7 +30,7 @@ def test_a_folder_becomes_results_with_the_phantoms_own_values(
     done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=120)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "refused: The series has 3 slices; at least 20 are needed to see whole lungs." in done.stdout
+    assert "refused: There are 3 slices; lung_ct@1.0.0 is made for at least 20." in done.stdout
     assert "1 file is no complete DICOM instance" in done.stdout
     out = tmp_path / "out" / "series-1"
     assert (out / "overlay.png").read_bytes().startswith(PNG)
