@@ -235,7 +235,8 @@ def _answer(note: RoutingNote | None) -> tuple[RenderableType, RenderableType, R
 
 def _job(site: Site, one: JobStory, now: float) -> RenderableType:
     job = one.job
-    where = listed(job.destinations, "nowhere: a shadow run")
+    beside = " beside the active version" if job.shadow else ""
+    where = listed(job.destinations, f"nowhere: a shadow run{beside}")
     ran = f"{local_time(job.started_at)}" if job.started_at else None
     if job.started_at and job.finished_at:
         ran = f"{ran}, for {duration(job.finished_at - job.started_at)}"

@@ -22,7 +22,8 @@ def superseded(
     `jobs`, oldest first, `deliveries` and `rejections` are those of its study; `policies` is peer →
     `superseded` in the settings. Empty where no later job of the same rule and series exists.
     """
-    later = [one for one in jobs if (one.series, one.rule) == (job.series, job.rule) and one.id > job.id]
+    kind = (job.series, job.rule, job.shadow)
+    later = [one for one in jobs if (one.series, one.rule, one.shadow) == kind and one.id > job.id]
     if not later:
         return []
     newest = next((one for one in reversed(later) if one.state is JobState.DONE), None)

@@ -24,12 +24,15 @@ def why(
     not count. `still_to_come` is what peers say of an open study, in the words of `awaited`.
     """
     overtaken = {job.supersedes for job in jobs}
-    current = [job for job in jobs if job.id not in overtaken]
+    everything = [job for job in jobs if job.id not in overtaken]
+    # What somebody waits for comes first: a shadow run is for those who compare versions.
+    current = [job for job in everything if not job.shadow]
+    shadows = [job for job in everything if job.shadow]
     if study.state is StudyState.OPEN:
         return _about_open(study, current, deliveries, still_to_come or "more images may come")
     if not current:
         return _nothing_was_asked(study, notes)
-    return " ".join([_about_jobs(current, deliveries), *_about_missing(study)])
+    return " ".join([_about_jobs(current, deliveries), *_about_missing(study), *map(_about_shadow, shadows)])
 
 
 def awaited(counts: Sequence[CountRecord], lacking: Sequence[Lack]) -> str:
@@ -54,6 +57,19 @@ def _about_open(
     if not early:
         return f"No result yet: the study is still open, {still_to_come}."
     return f"{_about_jobs(early, deliveries)} The study is still open, {still_to_come}."
+
+
+def _about_shadow(job: JobRecord) -> str:
+    """A version that runs beside the active one."""
+    because = f": {job.because.rstrip('.')}" if job.because else ""
+    how = {
+        JobState.PARKED: f"is parked{because}",
+        JobState.RUNNING: "is running",
+        JobState.QUEUED: "waits for a worker",
+        JobState.CANCELLED: f"was cancelled{because}",
+        JobState.DONE: "is done",
+    }[job.state]
+    return f"Beside it the shadow run of {job.model} (job {job.id}) {how}; its results stay here."
 
 
 def _about_missing(study: StudyRecord) -> list[str]:
@@ -115,7 +131,7 @@ def _about_deliveries(everything: Sequence[DeliveryRecord]) -> str:
     notes = [one for one in everything if one.result.role is Role.REJECTION_NOTE]
     deliveries = [one for one in everything if one not in notes]
     if not deliveries:
-        return ", kept here: its rule names no destination"
+        return ", kept here as a shadow run: its rule names no destination"
     for state, words in (
         (DeliveryState.PARKED, "but {peer} refused it for good"),
         (DeliveryState.CANCELLED, "but its delivery to {peer} was cancelled"),

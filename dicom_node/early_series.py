@@ -13,6 +13,7 @@ from dicom_node.grid import Grid, grid_of
 from dicom_node.routing import Rule, RuleAnswer, new_job, route, routing_note
 from dicom_node.series_closing import series_verdict
 from dicom_node.series_facts import SeriesFacts
+from ledger.channel import on_channels
 from ledger.completeness import SeriesHeld, Statement, Witness
 from ledger.failpoint import failpoint
 from ledger.identifiers import SeriesId, StudyId
@@ -105,7 +106,9 @@ class EarlySeries:
             held.series_id,
             seen_instances=held.instances,
             notes=[routing_note(answer) for answer in answers],
-            jobs=[new_job(answer) for answer in answers if answer.taken],
+            jobs=on_channels(
+                [new_job(answer) for answer in answers if answer.taken], self._ledger.channels()
+            ),
             statement=statement,
         )
         if jobs is None:

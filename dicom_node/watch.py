@@ -28,6 +28,7 @@ from dicom_node.retention import HouseKeeper
 from dicom_node.routing import Rule, RuleAnswer, new_job, route_study, routing_note
 from dicom_node.series_facts import SeriesFacts
 from dicom_node.settings import ClosingSettings
+from ledger.channel import on_channels
 from ledger.completeness import Statement, Witness
 from ledger.errors import SiteError
 from ledger.failpoint import failpoint
@@ -177,7 +178,9 @@ class Watch:
             closed_as=judged.closed_as,
             statements=[*statements(case.facts, case.patience, judged), *gaps_in(series, case.patience)],
             notes=notes_of(answers, rules=self._rules, series=series),
-            jobs=[new_job(answer) for answer in answers if answer.taken],
+            jobs=on_channels(
+                [new_job(answer) for answer in answers if answer.taken], self._ledger.channels()
+            ),
         )
         failpoint("after_close_commit")
         if jobs is None:

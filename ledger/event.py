@@ -8,8 +8,8 @@ from ledger.identifiers import JobId, StudyId
 
 #: What an event is about. `node` is the product itself: started, stopped, refused a peer.
 #: `commitment` is a request of ours to an archive, `promise` one of another system to us (PS3.4 Annex J),
-#: `fetch` what we ask a peer to give us.
-Thing = Literal["study", "job", "delivery", "commitment", "promise", "fetch", "instance", "node"]
+#: `fetch` what we ask a peer to give us, `model` a decision about what a model's name means.
+Thing = Literal["study", "job", "delivery", "commitment", "promise", "fetch", "instance", "node", "model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ class NewJob:
     priority: Priority = Priority.ROUTINE
     destinations: tuple[str, ...] = ()  #: names of peers; none makes it a shadow run
     inputs: tuple[InstanceId, ...] = ()
+    shadow: bool = False  #: a version that runs beside the active one: `ledger.channel`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,3 +156,4 @@ class JobRecord:
     lease_until: float | None
     timings: Mapping[str, float]  #: seconds by stage: queue, load, wait, open, model, encode, check
     supersedes: JobId | None
+    shadow: bool = False  #: its model is a version that runs beside the active one, to be compared

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0006"
+HEAD = "0007"
 
 
 class Json(TypeDecorator[Any]):
@@ -188,6 +188,8 @@ job = _table(
     _time("lease_until", nullable=True),
     Column("timings", Json, nullable=False),
     Column("supersedes", Id, ForeignKey("job.id"), nullable=True),
+    # Of another version of the model, beside a job of the same rule: see `channel`.
+    Column("shadow", Boolean, nullable=False, server_default=false()),
     Column("predecessor", Id, nullable=True),  # result.id; no foreign key, for `result` has one to `job`.
     Index(None, "study_id"),
     Index(None, "series_id", "rule"),
@@ -391,6 +393,14 @@ fetch_item = _table(
     _text("sop_instance"),
     UniqueConstraint("fetch_id", "sop_instance"),
     Index(None, "sop_instance"),
+)
+channel = _table(
+    "channel",
+    Column("name", Plain, nullable=False, unique=True),
+    _text("active"),
+    _text("shadow", nullable=True),
+    _time("changed_at"),
+    _text("changed_by"),
 )
 outbox = _table(
     "outbox",

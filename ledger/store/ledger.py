@@ -5,6 +5,7 @@ from typing import Self
 from ledger.settings import LedgerSettings
 from ledger.store.arrivals import Arrivals
 from ledger.store.callers import Callers
+from ledger.store.channels import Channels
 from ledger.store.choosing import Choosing
 from ledger.store.commitments import Commitments
 from ledger.store.completeness import Witnesses
@@ -44,6 +45,7 @@ class Ledger(
     Outbox,
     Sweep,
     Callers,
+    Channels,
     Reading,
     Holdings,
     History,

@@ -118,6 +118,7 @@ def job_record(row: Row[Any]) -> JobRecord:
         lease_until=row.lease_until,
         timings=row.timings,
         supersedes=None if row.supersedes is None else JobId(row.supersedes),
+        shadow=row.shadow,
     )
 
 

@@ -177,9 +177,8 @@ def _insert_notes(tx: Transaction, study_id: int, generation: int, notes: Sequen
 
 def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> JobId | None:
     """Open a job, overtaking earlier ones of the same rule and series. None if it exists already."""
-    earlier = locked(
-        tx, JOB, (job.c.study_id == owner.id) & (job.c.series_id == new.series_id) & (job.c.rule == new.rule)
-    )
+    same = (job.c.study_id == owner.id) & (job.c.series_id == new.series_id) & (job.c.rule == new.rule)
+    earlier = locked(tx, JOB, same & (job.c.shadow == new.shadow))
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
     values = {
         "key": new.key.value,
@@ -201,6 +200,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         "timings": {},
         "supersedes": max((row.id for row in earlier), default=None),
         "predecessor": None,
+        "shadow": new.shadow,
     }
     job_id = tx.connection.execute(
         dialect.insert(job).values(values).on_conflict_do_nothing(index_elements=["key"]).returning(job.c.id)
@@ -209,6 +209,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         _restore_inputs(tx, new)
         return None
     _insert_inputs(tx, job_id, new)
+    beside = ", as a shadow run" if new.shadow else ""
     note(
         tx,
         "job",
@@ -217,7 +218,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         study_id=owner.id,
         job_id=job_id,
         after=JobState.QUEUED,
-        because=f"rule {new.rule}: {new.model} on {len(new.inputs)} instances",
+        because=f"rule {new.rule}: {new.model} on {len(new.inputs)} instances{beside}",
     )
     for row in earlier:
         if row.state in _UNFINISHED:

@@ -33,6 +33,8 @@ def a_study(state: StudyState = StudyState.CLOSED) -> StudyRecord:
 def a_job(state: JobState, number: int = 7, supersedes: int | None = None, **others: object) -> JobRecord:
     values: dict[str, object] = {
         "attempts": 1,
+        "model": "lung_ct",
+        "destinations": ("archive",),
         "because": "",
         "created_at": 0.0,
         "outcome": Outcome.FOUND if state is JobState.DONE else None,
@@ -43,9 +45,7 @@ def a_job(state: JobState, number: int = 7, supersedes: int | None = None, **oth
         study=Uid("1.2"),
         series=Uid("1.3"),
         rule="chest",
-        model="lung_ct",
         priority=Priority.ROUTINE,
-        destinations=("archive",),
         state=state,
         epoch=1,
         started_at=None,
@@ -183,7 +183,7 @@ def test_a_series_that_was_routed_by_itself_may_have_a_result_while_the_study_is
     study = replace(a_study(StudyState.OPEN), opened_at=4.0)
 
     assert why(study, [], [early], {}) == (
-        "lung_ct has a result, kept here: its rule names no destination. "
+        "lung_ct has a result, kept here as a shadow run: its rule names no destination. "
         "The study is still open, more images may come."
     )
     assert why(replace(study, opened_at=6.0), [], [early], {}).startswith("No result yet")
@@ -202,4 +202,16 @@ def test_a_result_of_an_incomplete_study_says_that_it_is_one(closed_as: Complete
     study = replace(a_study(), closed_as=closed_as, closed_because="400 of 412 per archive")
     said = why(study, [], [a_job(JobState.DONE)], {})
 
-    assert said == "lung_ct has a result, kept here: its rule names no destination." + added
+    assert said == "lung_ct has a result, kept here as a shadow run: its rule names no destination." + added
+
+
+def test_a_shadow_run_is_said_to_be_one_and_decides_nothing() -> None:
+    waited_for = a_job(JobState.DONE, 7, model="lung_ct@1.0.0")
+    parked = a_job(JobState.PARKED, 8, shadow=True, model="lung_ct@2.0.0", because="broken", destinations=())
+
+    said = why(a_study(), [], [waited_for, parked], {JobId(7): [a_delivery(DeliveryState.COMMITTED)]})
+
+    assert said.startswith("lung_ct@1.0.0 has a result, and archive has it.")
+    assert said.endswith(
+        "Beside it the shadow run of lung_ct@2.0.0 (job 8) is parked: broken; its results stay here."
+    )
