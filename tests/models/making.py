@@ -1,72 +1,100 @@
-"""Manifests and installed models, small, for tests."""
+"""Packages of models, made on the spot: a folder with files and a manifest that vouches for them."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from models.manifest import Manifest
+import highdicom as hd
+import numpy as np
 
-CATEGORY = {"value": "91723000", "scheme": "SCT", "meaning": "Anatomical Structure"}
-KIND = {"value": "39607008", "scheme": "SCT", "meaning": "Lung"}
-FINDING = {"value": "27925004", "scheme": "SCT", "meaning": "Nodule"}
+from models.manifest import FileFact, Manifest
+from models.package import Package
+
+ORGAN = {"value": "113343008", "scheme": "SCT", "meaning": "Organ"}
+LIVER = {"value": "10200004", "scheme": "SCT", "meaning": "Liver"}
+SPLEEN = {"value": "78961009", "scheme": "SCT", "meaning": "Spleen"}
+NODULE = {"value": "27925004", "scheme": "SCT", "meaning": "Nodule"}
+MASS = {"value": "4147007", "scheme": "SCT", "meaning": "Mass"}
+LENGTH = {"value": "410668003", "scheme": "SCT", "meaning": "Length"}
+MILLIMETRE = {"value": "mm", "scheme": "UCUM", "meaning": "mm"}
+PROBABILITY = {"value": "2339001", "scheme": "SCT", "meaning": "Propensity"}
+NO_UNIT = {"value": "1", "scheme": "UCUM", "meaning": "no units"}
+
+SEGMENTS = (
+    {"number": 1, "label": "Liver", "category": ORGAN, "kind": LIVER},
+    {"number": 2, "label": "Spleen", "category": ORGAN, "kind": SPLEEN},
+)
+CLASSES = (
+    {"index": 0, "label": "Nodule", "finding": NODULE, "threshold": 0.0},
+    {"index": 1, "label": "Mass", "finding": MASS, "threshold": 0.0, "calibration": (1.3, -0.2)},
+)
+POINTS = (
+    {"index": 0, "label": "Liver", "site": LIVER},
+    {"index": 1, "label": "Spleen", "site": SPLEEN},
+)
+QUANTITIES = ({"index": 0, "name": LENGTH, "unit": MILLIMETRE, "scale": 10.0, "offset": 3.0},)
+MAPS = ({"index": 0, "label": "Nodule", "quantity": PROBABILITY, "unit": NO_UNIT},)
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "segmentation": {"segments": SEGMENTS},
+    "detection": {"classes": CLASSES},
+    "classification": {"classes": CLASSES},
+    "landmarks": {"points": POINTS},
+    "regression": {"quantities": QUANTITIES},
+    "heat map": {"maps": MAPS},
+}
 
 
-def facts(**more: Any) -> dict[str, Any]:
-    """The keys of a manifest that is complete; `more` replaces or adds some."""
-    return {
-        "name": "ours",
+def manifest_of(folder: Path, **facts: Any) -> Manifest:
+    """A manifest that vouches for every file in `folder`."""
+    files = tuple(
+        FileFact(
+            path=path.relative_to(folder).as_posix(),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            size=path.stat().st_size,
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    )
+    said: dict[str, Any] = {
+        "name": "something",
         "version": "1",
-        "title": "Ours",
+        "title": "Something",
         "licence": "Apache-2.0",
         "intended_use": "tests",
-        "limits": [],
-        "inputs": [{"modality": ["CT"]}],
-        "time_limit_s": 20,
-        "memory_mib": 10,
-        **more,
+        "limits": (),
+        "inputs": ({"modality": ("CT",)},),
+        "time_limit_s": 60,
+        "memory_mib": 100,
+        "files": files,
     }
+    return Manifest.model_validate(said | facts)
 
 
-def manifest(**more: Any) -> Manifest:
-    return Manifest.model_validate(facts(**more))
+def package_of(folder: Path, runtime: str, *tasks: str, **facts: Any) -> Package:
+    """The package in `folder`, with segments, classes and so on as the tasks ask for."""
+    asked: dict[str, Any] = {"runtime": runtime, "tasks": tasks}
+    for task in tasks:
+        asked |= ANSWERS[task]
+    return Package(folder, manifest_of(folder, **(asked | facts)))
 
 
-def segment(number: int, **more: Any) -> dict[str, Any]:
-    return {"number": number, "label": f"Part {number}", "category": CATEGORY, "kind": KIND, **more}
+def volume_of(array: np.ndarray, spacing_mm: tuple[float, float, float] = (2.5, 1.1, 1.2)) -> hd.Volume:
+    """Axial slices from the feet up, rows to the back, columns to the left."""
+    between, rows, columns = spacing_mm
+    return hd.Volume.from_components(
+        array=array,
+        spacing=[between, rows, columns],
+        coordinate_system="PATIENT",
+        position=[-30.0, -40.0, 12.0],
+        direction=[[0, 0, 1], [0, 1, 0], [1, 0, 0]],
+    )
 
 
-def klass(index: int, label: str = "Nodule", **more: Any) -> dict[str, Any]:
-    return {"index": index, "label": label, "finding": FINDING, **more}
+def blobs(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Smooth noise in Hounsfield units."""
+    from scipy import ndimage
 
-
-def as_toml(value: dict[str, Any]) -> str:
-    """JSON strings, numbers and lists are TOML; tables are written inline."""
-    return "".join(f"{key} = {_inline(one)}\n" for key, one in value.items())
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_inline(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_inline(one) for one in value) + "]"
-    return json.dumps(value)
-
-
-def write_model(folder: Path, files: dict[str, bytes | str], **more: Any) -> Path:
-    """A model in `folder`: its files, and a manifest that vouches for them."""
-    named = []
-    for path, content in files.items():
-        raw = content.encode() if isinstance(content, str) else content
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(raw)
-        named.append({"path": path, "sha256": hashlib.sha256(raw).hexdigest(), "size": len(raw)})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.toml").write_text(as_toml(facts(files=named, **more)))
-    return folder
-
-
-def shelve(shelf: Path, files: dict[str, bytes | str], **more: Any) -> Path:
-    """The same where an installed model stands, below the models folder `shelf`."""
-    asked = facts(**more)
-    return write_model(shelf / asked["name"] / asked["version"], files, **more)
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    smooth = ndimage.gaussian_filter(noise, 1.5)
+    return (smooth / smooth.std() * 150 + 40).astype(np.int16)

@@ -1,0 +1,1 @@
+"""Small architectures of our own, for weights in state dicts."""
