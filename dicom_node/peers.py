@@ -64,8 +64,8 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
     # What proves that it has a result: its answer to C-STORE or STOW-RS, being found there afterwards (by
     # QIDO-RS over the web, else by C-FIND), or its own word for it by storage commitment (being found where
-    # no such word comes).
-    confirm: Literal["answer", "find", "commitment"] = "answer"
+    # no such word comes). "best": the strongest of the three that it offers.
+    confirm: Literal["best", "answer", "find", "commitment"] = "best"
     # What it is told of results that a late image made out of date, once it has the newer ones. "reject": by
     # a rejection note (IHE IOCM) that they are rejected for quality reasons: it hides them and keeps them for
     # whoever asks. "replace": by a note that their retention is over: it removes them for good. "keep":
@@ -147,6 +147,11 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     def speaks_dicom(self) -> bool:
         """Whether it listens for associations."""
         return bool(self.host or self.port)
+
+    @property
+    def vouches(self) -> bool:
+        """Whether it is asked for storage commitment of what it gets, and so may call to report about it."""
+        return self.send and self.speaks_dicom and self.confirm in ("best", "commitment")
 
     @property
     def stores_by_web(self) -> bool:
