@@ -96,6 +96,10 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # Where it does not take segmentations, the report goes without them and nobody is asked: what the report
     # says of them leads to what only we hold. With false they wait for an operator, and the report goes.
     without_segmentation: bool = False
+    # Where it does not take parametric maps (probabilities, uncertainties, explanations), the rest goes
+    # without them: few archives and fewer viewers do, and what was found is in the report. With false they
+    # wait for an operator.
+    without_maps: bool = True
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.

@@ -81,6 +81,7 @@ class RunReply(BaseModel, frozen=True, extra="forbid"):
     files: tuple[ResultFile, ...]
     timings: Mapping[str, float]  #: seconds by stage
     findings: tuple[Finding, ...] = ()
+    lines: tuple[str, ...] = ()  #: boxes, landmarks, verdicts and maps, each in one plain sentence
     cautions: tuple[str, ...] = ()
 
 
