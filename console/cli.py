@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from console.complaints import SettingsRefused
+from console.models_cli import models_app
 from ledger.errors import WetreadError
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(
-    help="List the installed models, or print the card of one.", invoke_without_command=True
-)
-app.add_typer(models_app, name="models", rich_help_panel="Set up")
 
 
 def _say_version(asked: bool) -> None:
@@ -342,23 +339,6 @@ def echo(
         raise typer.Exit(1)
 
 
-@models_app.callback()
-def models(context: typer.Context) -> None:
-    """List the installed models."""
-    if context.invoked_subcommand is None:
-        from console.cards import print_models
-
-        print_models(_console())
-
-
-@models_app.command("show")
-def models_show(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
-    """Print the card of a model: what it is for, what it is not for, how well it does."""
-    from console.cards import print_card
-
-    print_card(name, _console())
-
-
 @app.command(rich_help_panel=_SET_UP)
 def rebuild(config: Config = None, data: Data = None) -> None:
     """Fill an empty ledger again from the images in the spool, after the database was lost."""
@@ -383,6 +363,9 @@ def _open(site: "Site") -> "Ledger":
 
 def _console() -> Console:
     return Console(highlight=False)
+
+
+app.add_typer(models_app(_site, _open), name="models", rich_help_panel=_SET_UP)
 
 
 def _journal() -> None:

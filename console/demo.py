@@ -63,7 +63,6 @@ hard_percent = 99.5
 [[peer]]
 name = "archive"
 ae_title = "{archive}"
-confirm = "answer"
 host = "127.0.0.1"
 port = {archive_port}
 

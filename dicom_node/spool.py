@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING
 
 from dicom_node.ballast import Ballast
 from dicom_node.part import (
-    BLOCK,
     INCOMING,
     INSTANCES,
     QUARANTINE,
@@ -81,8 +80,6 @@ class Spool:
         """Make the folders where they are missing. Raises `SpoolBroken` where that is not possible."""
         self._settings = settings
         self.path = settings.path.absolute()
-        self._root = str(self.path)
-        self._incoming = f"{self._root}/{INCOMING}/{os.getpid()}-"
         self.ballast: Ballast | None = None  #: of the ledger's disk, which may be another one
         self._count = itertools.count()
         self._room, self._measured_at = Room.OK, float("-inf")
@@ -123,29 +120,24 @@ class Spool:
 
         Raises `SpoolFull` or `SpoolBroken` and leaves no trace.
         """
-        # Text, for `Path` takes longer than the kernel here, and this is done for every instance.
-        temporary, target = f"{self._incoming}{next(self._count)}.part", self._inside_spool(path)
+        temporary, target = self._temporary(), self.absolute(path)
         try:
             descriptor = _written_past_the_cache(temporary, blocks, size)
             try:
                 # What was received once was received then: results are dated by it.
                 with suppress(FileNotFoundError):
-                    came = os.stat(target)  # noqa: PTH116
+                    came = target.stat()
                     os.utime(descriptor, ns=(came.st_atime_ns, came.st_mtime_ns))
-                os.rename(temporary, target)  # noqa: PTH104
+                temporary.replace(target)
             except BaseException:
                 os.close(descriptor)
                 raise
         except BaseException as error:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise site_error(error, self.path) from error
             raise
         return descriptor
-
-    def holds(self, path: str) -> bool:
-        """Whether there is a file with the spool path `path`."""
-        return os.access(self._inside_spool(path), os.F_OK)
 
     def quarantine(self, header: bytes, data_set: bytes | memoryview) -> Staged:
         """Keep bytes that cannot be filed: durable when this returns."""
@@ -192,12 +184,10 @@ class Spool:
 
     def absolute(self, relative: str) -> Path:
         """Where the file with the spool path `relative` is. Raises `SpoolBroken` for a path that leaves."""
-        return Path(self._inside_spool(relative))
-
-    def _inside_spool(self, relative: str) -> str:
-        if relative.startswith("/") or ".." in relative.split("/") or "\0" in relative:
+        path = Path(relative)
+        if path.is_absolute() or ".." in path.parts or "\0" in relative:
             raise SpoolBroken(f"the ledger names a file outside the spool: {relative!r}")
-        return f"{self._root}/{relative}"
+        return self.path / path
 
     def remove(self, paths: Iterable[str]) -> int:
         """Delete files by their spool paths; how many there were. Missing ones are no error."""
@@ -312,38 +302,33 @@ class Spool:
     # One file
 
     def _temporary(self) -> Path:
-        return Path(f"{self._incoming}{next(self._count)}.part")
+        return self.path / INCOMING / f"{os.getpid()}-{next(self._count)}.part"
 
     def _place(self, contents: bytes, path: str) -> None:
         with Part(self, self._temporary(), contents) as part:
             part.place(path)
 
 
-def _written_past_the_cache(path: str, blocks: memoryview, size: int) -> int:
+def _written_past_the_cache(path: Path, blocks: memoryview, size: int) -> int:
     """A new file with the first `size` bytes of `blocks`, which are whole blocks in aligned memory.
 
     A byte costs more processor on its way through the page cache than all the rest of receiving. Where the
     file system takes no direct writes, that is the way all the same.
     """
-    whole = size // BLOCK * BLOCK
     try:
-        return _written(path, blocks[:whole], blocks[whole:size], os.O_DIRECT)
+        return _written(path, blocks, size, os.O_DIRECT)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        return _written(path, blocks[:whole], blocks[whole:size], 0)
+        return _written(path, blocks, size, 0)
 
 
-def _written(path: str, blocks: memoryview, rest: memoryview, how: int) -> int:
-    """A new file with `blocks`, written as `how` says, and the `rest`, which is less than a block."""
+def _written(path: Path, blocks: memoryview, size: int, how: int) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o600)
     try:
         written = os.write(descriptor, blocks)
         if written == len(blocks):
-            # Through the cache: to cut the last block off afterwards waits for the file system's journal.
-            fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
-            written += os.write(descriptor, rest)
-        if written == len(blocks) + len(rest):
+            os.ftruncate(descriptor, size)
             return descriptor
     except BaseException:
         os.close(descriptor)

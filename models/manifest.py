@@ -21,6 +21,10 @@ Runtime = Literal[
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+#: How the files of a model may be called: nothing that leads out of its folder, and nothing hidden.
+PATH = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$"
+
+
 class Strict(BaseModel, frozen=True, extra="forbid"):
     """Frozen, and a key that nobody knows is an error rather than a wish that nobody hears."""
 
@@ -94,7 +98,7 @@ class MapOut(Strict):
 class FileFact(Strict):
     """One file of the model, as it must be."""
 
-    path: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$")
+    path: str = Field(pattern=PATH)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)  #: bytes
 

@@ -43,7 +43,7 @@ class Place:
 
 def places(folder: Path | None, name: str | None = None) -> tuple[Place, ...]:
     """What stands in the models folder, by name, oldest version first; `name`: only this model's."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not folder.is_dir() or (name is not None and not _NAME.fullmatch(name)):
         return ()
     names = [folder / name] if name is not None else sorted(folder.iterdir())
     found = [

@@ -8,6 +8,7 @@ network whose weights are plain numbers and whose layers are Wetread's or a libr
 wrong, but it cannot do anything else than compute.
 """
 
+import importlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,9 +57,21 @@ def trust_of(package: Package, settings: ModelsSettings) -> Trust:
     """Computed anew from the files; nothing that a manifest says of itself counts."""
     if key := signed_by(package.folder, package.written, settings.trusted_keys):
         return Trust(Level.SIGNED, key)
-    if package.manifest.runtime in DATA_RUNTIMES:
+    if package.manifest.runtime in DATA_RUNTIMES or _is_plain_bundle(package):
         return Trust(Level.DATA_ONLY)
     return Trust(Level.UNSIGNED_CODE)
+
+
+def _is_plain_bundle(package: Package) -> bool:
+    """Whether a MONAI bundle describes layers and transforms of MONAI, and brings no code of its own."""
+    if package.manifest.runtime != "monai_bundle":
+        return False
+    try:
+        # It reads the bundle's configuration, which nobody else of those who ask for trust needs.
+        judgement = importlib.import_module("models.runtimes.bundles.judgement")
+    except ImportError:
+        return False
+    return bool(judgement.is_data(package))
 
 
 def check(manifest: Manifest, trust: Trust, settings: ModelsSettings) -> None:

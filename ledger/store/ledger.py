@@ -26,7 +26,6 @@ from ledger.store.retention import Retention
 from ledger.store.studies import Studies
 from ledger.store.sweep import Sweep
 from ledger.store.usages import Usages
-from ledger.store.waiting import Waiting
 
 
 class Ledger(
@@ -37,7 +36,6 @@ class Ledger(
     Choosing,
     Usages,
     Jobs,
-    Waiting,
     Deliveries,
     Commitments,
     Witnesses,

@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
 
 def archive(peer: Orthanc, **more: object) -> PeerSettings:
-    how = {"confirm": "answer", "deadline_s": 5, **more}
-    return PeerSettings(name="archive", ae_title=peer.ae_title, host="127.0.0.1", port=peer.dicom_port, **how)
+    return PeerSettings(
+        name="archive", ae_title=peer.ae_title, host="127.0.0.1", port=peer.dicom_port, deadline_s=5, **more
+    )
 
 
 def images(bench: WorkerBench, paths: list[Path]) -> JobId:

@@ -18,8 +18,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
 
 def archive(port: int, **more: object) -> PeerSettings:
-    how = {"confirm": "answer", "deadline_s": 5, **more}
-    return PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=port, **how)
+    return PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=port, deadline_s=5, **more)
 
 
 def done(bench: WorkerBench, *names: str) -> JobId:

@@ -26,7 +26,7 @@ from models.outputs import (
     with_volumes,
 )
 from results.findings import Findings
-from tests.models.making import KIND, klass, manifest, segment
+from tests.models.manifests import KIND, klass, manifest, segment
 
 MM = {"value": "mm", "scheme": "UCUM", "meaning": "millimeter"}
 SHAPE = (4, 10, 12)

@@ -1,1 +1,0 @@
-"""Where a decision came from, and how sure it is: on request, and never a finding by itself."""
