@@ -341,7 +341,8 @@ def as_values(story: Story, *, patient: bool) -> dict[str, object]:
         for key in _PRIVATE:
             values["study"].pop(key)
         for series in values["series"]:
-            series["headers"] = {key: text for key, text in series["headers"].items() if key in _TECHNICAL}
+            for thing in (series, *(one for one in series["instances"] if one["headers"] is not None)):
+                thing["headers"] = {key: text for key, text in thing["headers"].items() if key in _TECHNICAL}
         values["why"] = without_values(values["why"])
         for reasoned in (*values["notes"], *values["history"], *values["statements"]):
             reasoned["because"] = without_values(reasoned["because"])
