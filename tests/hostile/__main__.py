@@ -1,4 +1,5 @@
-"""`make hostile`: tries promises P7, P8, P9 and P14 against real processes, and prints what became of them.
+"""`make hostile`: tries promises P7, P8, P9, P14 and P15 against real processes, and prints what became of
+them.
 
 Leaves with 0 where all of them were kept, and with 1 where one was broken. `--quick` takes about a minute and
 shortens the node's timers; without it everything is tried against the settings that are shipped.
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hostile import bombing, disk, protocol, strangers
+from tests.hostile import bombing, disk, models, protocol, strangers
 from tests.hostile.verdict import Verdict, broken, circumstances, table
 
 
@@ -26,6 +27,7 @@ def attempts(*, quick: bool, seed: int) -> dict[str, Callable[[Path], Verdict]]:
         ),
         "P9": lambda folder: bombing.try_bombs(folder, every=few),
         "P14": lambda folder: strangers.try_strangers(folder, every=few),
+        "P15": lambda folder: models.try_models(folder, every=few),
     }
 
 
@@ -34,7 +36,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="about a minute, with shorter timers")
     parser.add_argument("--seed", type=int, help="the same fuzzed PDUs again")
-    parser.add_argument("--only", nargs="+", choices=["P7", "P8", "P9", "P14"], help="some of the promises")
+    parser.add_argument(
+        "--only", nargs="+", choices=["P7", "P8", "P9", "P14", "P15"], help="some of the promises"
+    )
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else secrets.randbelow(1 << 32)
     print(circumstances(seed), "· quick" if asked.quick else "· full", flush=True)

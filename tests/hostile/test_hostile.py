@@ -12,7 +12,7 @@ SEED = 20261121
 
 @pytest.mark.fault
 @pytest.mark.peer
-@pytest.mark.parametrize("promise", ["P7", "P8", "P9", "P14"])
+@pytest.mark.parametrize("promise", ["P7", "P8", "P9", "P14", "P15"])
 def test_a_promise_is_kept_under_attack(tmp_path: Path, promise: str) -> None:
     verdict = attempts(quick=True, seed=SEED)[promise](tmp_path)
     print(table([verdict]))
