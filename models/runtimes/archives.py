@@ -60,6 +60,11 @@ def look_at_archive(file: BinaryIO, size: int, *, programs: bool = False) -> tup
     names = tuple("/".join(PurePosixPath(member.filename).parts[1:]) for member in members)
     if not programs and "constants.pkl" in names:
         raise Refused("is a TorchScript program, not a file of weights: its runtime is torchscript")
+    _look_at_members(members, size, programs=programs)
+    return names
+
+
+def _look_at_members(members: list[zipfile.ZipInfo], size: int, *, programs: bool) -> None:
     stored = packed = 0
     names_bytes = _PICKLE_BYTES + _PICKLE_BYTES_PER_MEMBER * len(members)
     for member in members:
@@ -77,7 +82,6 @@ def look_at_archive(file: BinaryIO, size: int, *, programs: bool = False) -> tup
             raise Refused(f"holds {member.file_size} bytes of names and shapes: no network has that many")
     if stored > size or packed > _CODE_BYTES:
         raise Refused(f"unpacks to {stored + packed} bytes and has {size}: it is a bomb")
-    return names
 
 
 def state_dict(package: Package, path: str, below: str = "") -> dict[str, Tensor]:

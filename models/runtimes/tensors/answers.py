@@ -4,7 +4,7 @@ From a network's outputs to findings on the source grid: which output answers wh
 Dense outputs, (n, channels, axes), may come from windows; all others from one look at the whole.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,11 @@ def landmarks(
 
 
 def boxes(
-    manifest: Manifest, asked: Detection, tiles: list[tuple[tuple[int, ...], Named]], at: Prepared, axes: int
+    manifest: Manifest,
+    asked: Detection,
+    tiles: Sequence[tuple[tuple[int, ...], Named]],
+    at: Prepared,
+    axes: int,
 ) -> tuple[Box, ...]:
     """The boxes of every part that the network looked at, `tiles` of (first voxel, outputs)."""
     axes = 3 if asked.unit != "voxels" else axes
