@@ -63,6 +63,7 @@ hard_percent = 99.5
 [[peer]]
 name = "archive"
 ae_title = "{archive}"
+confirm = "answer"
 host = "127.0.0.1"
 port = {archive_port}
 

@@ -83,8 +83,9 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # ae_title = "PACS"
 # host = "pacs.hospital.example"
 # port = 104
-# confirm = "answer"           # or "find": ask the archive whether it really has the result,
-                               # or "commitment": it has to answer for it by storage commitment
+# confirm = "best"             # what proves that it has a result. "commitment": it has to answer for it by
+                               # storage commitment; "find": it is asked; "answer": it said yes. "best": the
+                               # first of these that it offers
 # superseded = "reject"        # after a late image: the older result there is hidden by a rejection note;
                                # "replace": removed for good; "keep": both stay, where notes do no good
 # retrieve = "none"            # or "get" (C-GET), "wado" (over the web), or "move" (C-MOVE: enter our three

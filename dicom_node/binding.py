@@ -39,7 +39,7 @@ def stranger(caller: Caller, peers: Iterable[PeerSettings], *, known_only: bool)
     claimed = [peer for peer in peers if peer.ae_title == caller.calling]
     if known_only:
         # An archive calls back to report about what it got, also where it stores nothing here.
-        claimed = [peer for peer in claimed if peer.receive or peer.confirm == "commitment"]
+        claimed = [peer for peer in claimed if peer.receive or peer.vouches]
         if not claimed:
             return f"{caller} is no [[peer]] with receive = true"
     because = [_mismatch(caller, peer, known_only=known_only) for peer in claimed]

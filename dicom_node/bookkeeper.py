@@ -218,7 +218,7 @@ class Bookkeeper:
         """Give the instance its file, not yet synced."""
         promised.tries += 1
         page, path = promised.page, promised.path
-        if promised.tries == 1 and self._spool.absolute(path).exists():
+        if promised.tries == 1 and self._spool.holds(path):
             # What came first stays as it came, if it is whole: the slow way looks.
             self._spool.stage(page.header, page.data_set)
         else:

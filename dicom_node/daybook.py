@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.part import site_error
+from dicom_node.part import BLOCK, site_error
 from ledger.failpoint import failpoint
 from ledger.identifiers import Digest
 
@@ -33,7 +33,6 @@ PAGE_BYTES = (
 )  # A slice of 512 x 512 has half of it; what is larger is worth a file of its own at once.
 _PAGES = 128  # Memory is used for those that wait to be carried over, most often a few.
 _PAGE_S = 0.5  # Waiting for a page is faster than the slow way; not if the disk is in trouble.
-_BLOCK = 4096  # what disks write as one, and what direct writes are aligned to
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_DSYNC  # What is written is durable when the call returns.
 
@@ -60,8 +59,8 @@ class Page:
     def __init__(self, daybook: "Daybook", index: int, memory: memoryview, header: bytes) -> None:
         self._daybook, self._index, self._memory = daybook, index, memory
         self._hash = hashlib.sha256()
-        self._start = self._end = _BLOCK + len(header)
-        self._memory[_BLOCK : self._start] = header
+        self._start = self._end = BLOCK + len(header)
+        self._memory[BLOCK : self._start] = header
         self._number: int | None = None
 
     def append(self, pieces: Sequence[memoryview]) -> bool:
@@ -78,17 +77,17 @@ class Page:
     @property
     def contents(self) -> memoryview:
         """The bytes of its file."""
-        return self._memory[_BLOCK : self._end]
+        return self._memory[BLOCK : self._end]
 
     @property
     def blocks(self) -> memoryview:
         """As `contents`, up to the end of its last block: what a direct write takes."""
-        return self._memory[_BLOCK : -(-self._end // _BLOCK) * _BLOCK]
+        return self._memory[BLOCK : -(-self._end // BLOCK) * BLOCK]
 
     @property
     def header(self) -> bytes:
         """What comes before the data set in its file."""
-        return bytes(self._memory[_BLOCK : self._start])
+        return bytes(self._memory[BLOCK : self._start])
 
     @property
     def data_set(self) -> memoryview:
@@ -106,15 +105,15 @@ class Page:
         told = _PAGE.pack(
             _PAGE_MAGIC,
             self._number,
-            self._start - _BLOCK,
+            self._start - BLOCK,
             self._end - self._start,
             self._hash.digest(),
             address.encode()[:64],
         )
-        check = zlib.crc32(self._memory[_BLOCK : self._start], zlib.crc32(told))
+        check = zlib.crc32(self._memory[BLOCK : self._start], zlib.crc32(told))
         told += _SUM.pack(check)
         self._memory[: len(told)] = told
-        whole = -(-self._end // _BLOCK) * _BLOCK
+        whole = -(-self._end // BLOCK) * BLOCK
         self._daybook._write(self._memory[:whole], _place(self._index))
         failpoint("page_written")
 
@@ -133,7 +132,7 @@ class Daybook:
         self._freed = threading.Condition(self._lock)
         self._free = list(range(_PAGES))[::-1]
         self._memory = memoryview(mmap.mmap(-1, _PAGES * PAGE_BYTES))  # touched only where it is used
-        self._mark_memory = memoryview(mmap.mmap(-1, _BLOCK))
+        self._mark_memory = memoryview(mmap.mmap(-1, BLOCK))
         self._open_numbers: set[int] = set()
         path = folder / NAME
         try:
@@ -264,8 +263,8 @@ def _entry(descriptor: int, index: int) -> Entry | None:
     """What is on a page, if it is whole: what was torn was never promised."""
     page = os.pread(descriptor, PAGE_BYTES, _place(index))
     _, number, meta, size, digest, address = _PAGE.unpack_from(page)
-    start, end = _BLOCK + meta, _BLOCK + meta + size
-    header, data_set = page[_BLOCK:start], page[start:end]
+    start, end = BLOCK + meta, BLOCK + meta + size
+    header, data_set = page[BLOCK:start], page[start:end]
     check = zlib.crc32(header, zlib.crc32(page[: _PAGE.size]))
     if (
         end > len(page)

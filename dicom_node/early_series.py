@@ -10,7 +10,7 @@ import structlog
 
 from dicom_node.evidence import Case, Evidence
 from dicom_node.grid import Grid, grid_of
-from dicom_node.routing import Rule, RuleAnswer, new_job, route, routing_note
+from dicom_node.routing import Rule, RuleAnswer, jobs_of, route, routing_note
 from dicom_node.series_closing import series_verdict
 from dicom_node.series_facts import SeriesFacts
 from ledger.channel import on_channels
@@ -106,9 +106,7 @@ class EarlySeries:
             held.series_id,
             seen_instances=held.instances,
             notes=[routing_note(answer) for answer in answers],
-            jobs=on_channels(
-                [new_job(answer) for answer in answers if answer.taken], self._ledger.channels()
-            ),
+            jobs=on_channels(jobs_of(answers), self._ledger.channels()),
             statement=statement,
         )
         if jobs is None:

@@ -120,24 +120,27 @@ def read_headers(
 def _kept(walker: "_Walker") -> Headers:
     kept: dict[str, tuple[bytes, bytes]] = {}
     charset = b""
+    data = walker.data
     for element in walker.top_level():
-        if element.length == _UNDEFINED or not 0 < element.length <= _VALUE_KEPT_MAXIMUM:
-            if _LONG_VALUE < element.length != _UNDEFINED:
+        tag, vr, start, length = element
+        if not 0 < length <= _VALUE_KEPT_MAXIMUM:
+            if _LONG_VALUE < length != _UNDEFINED:
                 walker.check_text(element)
             continue
-        if element.start + element.length > len(walker.data):
+        if start + length > len(data):
             raise MoreNeeded("the beginning of the data set ends before its pixel data")
-        value = bytes(walker.data[element.start : element.start + element.length])
-        if element.tag == _SPECIFIC_CHARACTER_SET:
-            charset = value
-        keyword, dictionary_vr = _names(element.tag)
+        keyword, dictionary_vr = _names(tag)
+        if not keyword:
+            continue
         if keyword in kept:
             # Each at most once (PS3.5 §7.1): two readers must not file one instance under two studies.
-            raise HeaderUnreadable(f"element {_name(element.tag)} is there twice")
-        if keyword and len(kept) < _KEPT_MAXIMUM:
+            raise HeaderUnreadable(f"element {_name(tag)} is there twice")
+        if len(kept) < _KEPT_MAXIMUM:
+            value = bytes(data[start : start + length])
             # UN is what a converter writes that does not know the element: then the dictionary knows better.
-            vr = dictionary_vr if element.vr in (b"", b"UN") else element.vr
-            kept[keyword] = (vr, value)
+            kept[keyword] = (dictionary_vr if vr in (b"", b"UN") else vr, value)
+            if tag == _SPECIFIC_CHARACTER_SET:
+                charset = value
     encodings = _encodings(charset)
     return {keyword: _text(vr, value, encodings) for keyword, (vr, value) in kept.items()}
 
@@ -181,7 +184,19 @@ class _Walker:
     def top_level(self, *, pixels: bool = False) -> Iterator[_Element]:
         """The elements before the pixel data, in the order of the bytes; with `pixels`, that one too."""
         position, end = 0, self._whole
+        data, explicit_until = self.data, 0 if self._implicit_vr else len(self.data) - 8
         while position < end:
+            # Nearly all elements, without a call for each: a short value, of explicit VR, that is here.
+            if position < explicit_until:
+                group, number, vr, length = _EXPLICIT_SHORT.unpack_from(data, position)
+                start, tag = position + 8, group << 16 | number
+                if vr in _SHORT_VRS and group < 0x7FE0 and tag != _NUMBER_OF_FRAMES:
+                    position = start + length
+                    if position <= len(data) and self._elements < self._elements_max:
+                        self._elements += 1
+                        yield _Element(tag, vr, start, length)
+                        continue
+                    position = start - 8
             element = self._element(position, end, implicit_vr=self._implicit_vr)
             if element.tag >= _FIRST_PIXELS and not pixels:
                 return
@@ -358,13 +373,15 @@ def _names(tag: int) -> tuple[str, bytes]:
         return "", b"UN"
 
 
-def _encodings(charset: bytes) -> list[str]:
+@lru_cache(maxsize=64)
+def _encodings(charset: bytes) -> tuple[str, ...]:
     """The Python names of the terms of Specific Character Set; unknown ones count as ISO 8859-1."""
     terms = charset.decode("ascii", "replace").rstrip("\0 ").split("\\")
-    return [python_encoding.get(term.strip(" "), "iso8859") for term in terms]
+    return tuple(python_encoding.get(term.strip(" "), "iso8859") for term in terms)
 
 
-def _text(vr: bytes, value: bytes, encodings: list[str]) -> str:
+@lru_cache(maxsize=1024)  # The slices of a series have nearly all of them in common.
+def _text(vr: bytes, value: bytes, encodings: tuple[str, ...]) -> str:
     if vr in _NUMBERS:
         size = struct.calcsize(_NUMBERS[vr])
         numbers = struct.unpack(f"<{len(value) // size}{_NUMBERS[vr]}", value[: len(value) // size * size])
@@ -380,10 +397,10 @@ def _text(vr: bytes, value: bytes, encodings: list[str]) -> str:
     return ""  # binary: it has a place in the file, not in a table
 
 
-def _decode(value: bytes, encodings: list[str]) -> str:
+def _decode(value: bytes, encodings: tuple[str, ...]) -> str:
     if b"\x1b" in value:  # code extensions (PS3.5 §6.1.2.5): the only case that needs more than one codec
         try:
-            return decode_bytes(value, encodings, {0x5C, 0x5E, 0x3D, 0x0A, 0x0D, 0x0C, 0x09})
+            return decode_bytes(value, list(encodings), {0x5C, 0x5E, 0x3D, 0x0A, 0x0D, 0x0C, 0x09})
         except Exception:  # noqa: S110
             pass
     try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dicom_node.spool import Spool
 
 INCOMING, INSTANCES, QUARANTINE, RESULTS = "incoming", "instances", "quarantine", "results"
+BLOCK = 4096  #: bytes: what disks write as one, and what direct writes are aligned to
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PIECES_MAXIMUM = 512  # of one writev call; the kernel takes 1024

@@ -64,8 +64,8 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     transfer_syntaxes: tuple[UidText, ...] = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
     # What proves that it has a result: its answer to C-STORE or STOW-RS, being found there afterwards (by
     # QIDO-RS over the web, else by C-FIND), or its own word for it by storage commitment (being found where
-    # no such word comes).
-    confirm: Literal["answer", "find", "commitment"] = "answer"
+    # no such word comes). "best": the strongest of the three that it offers.
+    confirm: Literal["best", "answer", "find", "commitment"] = "best"
     # What it is told of results that a late image made out of date, once it has the newer ones. "reject": by
     # a rejection note (IHE IOCM) that they are rejected for quality reasons: it hides them and keeps them for
     # whoever asks. "replace": by a note that their retention is over: it removes them for good. "keep":
@@ -96,6 +96,10 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # Where it does not take segmentations, the report goes without them and nobody is asked: what the report
     # says of them leads to what only we hold. With false they wait for an operator, and the report goes.
     without_segmentation: bool = False
+    # Where it does not take parametric maps (probabilities, uncertainties, explanations), the rest goes
+    # without them: few archives and fewer viewers do, and what was found is in the report. With false they
+    # wait for an operator.
+    without_maps: bool = True
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
@@ -147,6 +151,11 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     def speaks_dicom(self) -> bool:
         """Whether it listens for associations."""
         return bool(self.host or self.port)
+
+    @property
+    def vouches(self) -> bool:
+        """Whether it is asked for storage commitment of what it gets, and so may call to report about it."""
+        return self.send and self.speaks_dicom and self.confirm in ("best", "commitment")
 
     @property
     def stores_by_web(self) -> bool:

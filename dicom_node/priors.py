@@ -24,13 +24,17 @@ def _upper(values: frozenset[str]) -> frozenset[str]:
 
 
 class Priors(BaseModel, frozen=True, extra="forbid"):
-    """Which earlier studies of the patient are fetched. No job waits for them; none is analysed by itself."""
+    """Which earlier studies of the patient are fetched. None of them is analysed by itself."""
 
     peer: str = Field(min_length=1)  # Name of the [[peer]] that has them; it needs `retrieve`.
     number: int = Field(default=1, ge=1, le=20)  # The newest so many.
     within_days: int = Field(default=1825, ge=1)  # Older ones are of no use.
     # Studies that have at least one series of these modalities; none means any.
     modality: Annotated[frozenset[str], BeforeValidator(_several), AfterValidator(_upper)] = frozenset()
+
+    # How long a job waits for them at most, for a model of timelines: then it is begun with what is here, and
+    # its findings say so. 0: it does not wait and is not given any; they are here for readers only.
+    wait_s: float = Field(default=0, ge=0, le=86_400)
 
     def terms(self) -> dict[str, object]:
         """As the ledger keeps them."""

@@ -14,94 +14,68 @@ an answer.
     spacing_max_mm = 3.0
     deliver_to = ["archive"]
 
+A model of several series (MR channels, phases of contrast) names them; one study fills each with one series:
+
+    [[rule]]
+    name = "gliomas"
+    model = "brats"
+    modality = "MR"
+    [[rule.inputs]]
+    name = "t1c"
+    contrast = true
+    ranges = {RepetitionTime = [0, 2500]}
+    [[rule.inputs]]
+    name = "flair"
+    ranges = {InversionTime = [1500, inf]}
+
 Two rules that take one series are two jobs, and one rule that takes two series is two jobs, unless `choose`
 says which one it wants. What is no image for a model (scouts, reports, screenshots, our own results) is
 never chosen.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from dicom_node.conditions import Conditions, images, several, without_values
 from dicom_node.not_images import why_never
 from dicom_node.priors import Priors
-from dicom_node.series_facts import SeriesFacts
-from ledger.identifiers import AETitle, Digest, Uid
-from ledger.job import NewJob, Priority
+from dicom_node.series_facts import SeriesFacts, images_of, most_first, thinnest_first
+from dicom_node.several import RuleInput, fill
+from ledger.identifiers import Digest, InstanceId, Uid
+from ledger.job import EARLIER, NewJob, Priority
 from ledger.study import RoutingNote
 
-
-def _several(value: Any) -> Any:
-    """One word may stand for a list of one: `modality = "CT"`."""
-    return [value] if isinstance(value, str) else value
-
-
-def _upper(values: frozenset[str]) -> frozenset[str]:
-    return frozenset(value.strip().upper() for value in values)
-
-
-def _ae_titles(values: frozenset[str]) -> frozenset[str]:
-    return frozenset(str(AETitle.parse(value)) for value in values)
+__all__ = [
+    "Rule",
+    "RuleAnswer",
+    "RuleInput",
+    "jobs_of",
+    "route",
+    "route_study",
+    "routing_note",
+    "without_values",
+]
 
 
-def _pattern(text: str) -> str:
-    try:
-        _compiled(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
-    return text
-
-
-def _keywords(attributes: Mapping[str, str]) -> Mapping[str, str]:
-    if not attributes:
-        return attributes
-    from pydicom.datadict import tag_for_keyword  # noqa: PLC0415  `wetread status` need not wait for pydicom.
-
-    for keyword in attributes:
-        if tag_for_keyword(keyword) is None:
-            raise ValueError(
-                f"{keyword!r} is not the keyword of a DICOM attribute (PS3.6), such as ConvolutionKernel"
-            )
-    return attributes
-
-
-Words = Annotated[frozenset[str], BeforeValidator(_several), AfterValidator(_upper)]
-AETitles = Annotated[frozenset[str], BeforeValidator(_several), AfterValidator(_ae_titles)]
-Pattern = Annotated[str, AfterValidator(_pattern)]  # A regular expression; upper and lower case are the same.
-
-
-# As `_text` quotes it.
-_QUOTED = re.compile(r""" is (?:'.*?'|".*?"), rule asks /""", re.DOTALL)
-
-
-class Rule(BaseModel, frozen=True, extra="forbid"):
+class Rule(Conditions, frozen=True, extra="forbid"):
     """One line of site policy. Every condition that is given has to hold."""
 
     name: str = Field(min_length=1, max_length=64)  # What the console and the history call it.
     model: str = Field(min_length=1)  # `name` or `name@version`, as `wetread models` lists them.
-    modality: Words = Field(min_length=1)  # Modality (0008,0060)
-    # Body Part Examined (0018,0015); none means any. Scanners may leave it out: then `description`,
-    # `study_description` or `protocol` has to stand in for it; a rule with none of them refuses.
-    body_part: Words = frozenset()
-    description: Pattern | None = None  # found in Series Description (0008,103E)
-    study_description: Pattern | None = None  # found in Study Description (0008,1030)
-    protocol: Pattern | None = None  # found in Protocol Name (0018,1030)
-    attributes: Annotated[
-        Mapping[str, Pattern], AfterValidator(_keywords)
-    ] = {}  # any top-level attribute by keyword
-    calling: AETitles = frozenset()  # AE titles of senders; none means any
-    at_least: int = Field(default=1, ge=1)  # images, frames counted singly; fewer is a scout or a key image
-    at_most: int | None = Field(default=None, ge=1)
-    # Distance between slices along their normal, median. Of multi-frame instances the headers do not tell it:
-    # their spacing is judged when they are loaded.
-    spacing_min_mm: float | None = Field(default=None, gt=0)
-    spacing_max_mm: float | None = Field(default=None, gt=0)
+    # Several series for one job, by the names that the model's manifest gives its inputs; the first one's
+    # grid is that of the findings. What the rule itself asks holds for each of them.
+    inputs: tuple[RuleInput, ...] = ()
+    # Several inputs have to share their coordinates (Frame of Reference UID); "any" lets others through, and
+    # the findings then say that nothing was registered.
+    frame_of_reference: Literal["same", "any"] = "same"
+    # What one job is about. "image": each image by itself, as models of radiographs and photographs want it;
+    # then the conditions are asked of each image.
+    each: Literal["series", "image"] = "series"
     # Which of several series of one study: one reconstruction in two kernels is two series, and two jobs.
     choose: Literal["all", "thinnest", "most"] = "all"
     # When it is asked: of all series once the study is judged complete, or of each series as soon as that is
@@ -109,48 +83,43 @@ class Rule(BaseModel, frozen=True, extra="forbid"):
     when: Literal["study", "series"] = "study"
     priority: Priority = Priority.ROUTINE
     deliver_to: Annotated[
-        tuple[str, ...], BeforeValidator(_several)
+        tuple[str, ...], BeforeValidator(several)
     ] = ()  # names of peers; none: a shadow run
     settings: Mapping[str, str | int | float | bool] = {}  # handed to the model
-    # Earlier studies of the patient, fetched when a study is taken. Its job does not wait for them. They are
-    # here for readers of the result, and never analysed as if they were new.
+    # Earlier studies of the patient, fetched when a study is taken. They are here for readers of the result,
+    # or for a model of timelines, whose job waits for them; and never analysed as if they were new.
     priors: Priors | None = None
 
     @model_validator(mode="after")
-    def _can_be_met(self) -> Self:
-        if self.at_most is not None and self.at_most < self.at_least:
-            raise ValueError(
-                f"at_most ({self.at_most}) is below at_least ({self.at_least}): nothing can match"
-            )
-        low, high = self.spacing_min_mm, self.spacing_max_mm
-        if low is not None and high is not None and high < low:
-            raise ValueError(f"spacing_max_mm ({high}) is below spacing_min_mm ({low}): nothing can match")
-        if self.when == "series" and self.choose != "all":
-            raise ValueError(
-                f'choose = "{self.choose}" compares the series of a whole study: leave out when = "series"'
-            )
+    def _fits_together(self) -> Self:
+        names = [one.name for one in self.inputs]
+        if len(set(names)) < len(names):
+            raise ValueError("two inputs of the rule have the same name")
+        if len(names) == 1:
+            raise ValueError("one input needs no name: give its conditions to the rule itself")
+        if not self.modality and (not self.inputs or not all(one.modality for one in self.inputs)):
+            raise ValueError("modality has to be given: in the rule, or in each of its inputs")
+        if self.when == "series" and (self.choose != "all" or self.inputs):
+            what = "several inputs" if self.inputs else f'choose = "{self.choose}"'
+            raise ValueError(f'{what} compares the series of a whole study: leave out when = "series"')
+        if self.inputs and (self.choose != "all" or self.each == "image"):
+            raise ValueError("a rule with inputs chooses for each of them: leave out choose and each")
+        if self.each == "image" and self.choose != "all":
+            raise ValueError('each = "image" takes single images: leave out choose')
+        if self.waits and (self.inputs or self.each == "image" or self.when == "series"):
+            raise ValueError("only a rule that takes one series, with its study, can wait for priors")
         if len(set(self.deliver_to)) < len(self.deliver_to):
             raise ValueError("deliver_to names a peer twice")
         return self
 
+    @property
+    def waits(self) -> bool:
+        """Whether its jobs are given earlier examinations, and wait for them."""
+        return self.priors is not None and self.priors.wait_s > 0
+
     def refusal(self, series: SeriesFacts) -> str | None:
         """The first condition that does not hold, as a sentence; None where the rule takes the series."""
-        conditions = (
-            why_never(series),
-            _modality(self, series),
-            _body_part(self, series),
-            _text(self.description, series, "SeriesDescription", "series description"),
-            _text(self.study_description, series, "StudyDescription", "study description"),
-            _text(self.protocol, series, "ProtocolName", "protocol name"),
-            *(
-                _text(pattern, series, keyword, keyword)
-                for keyword, pattern in sorted(self.attributes.items())
-            ),
-            _sender(self, series),
-            _count(self, series),
-            _spacing(self, series),
-        )
-        return next((condition for condition in conditions if condition), None)
+        return why_never(series) or self.unmet(series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,62 +130,162 @@ class RuleAnswer:
     series: SeriesFacts
     taken: bool
     because: str
+    input: str = ""  #: which of several inputs the series fills
+    images: tuple[SeriesFacts, ...] = ()  #: those taken, where the rule asks about each
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierKnown:
+    """What a rule can be given of the patient's earlier examinations now."""
+
+    series: tuple[SeriesFacts, ...] = ()  #: one of each examination, the latest first
+    settled: bool = False  #: No more of them will come.
+    because: str = ""
 
 
 def route(series: SeriesFacts, rules: Iterable[Rule]) -> list[RuleAnswer]:
-    """The answer of every rule, in the order of the rules."""
-    answers = []
-    for rule in rules:
-        refusal = rule.refusal(series)
-        answers.append(RuleAnswer(rule, series, refusal is None, refusal or _summary(series)))
-    return answers
+    """The answer of every rule, in the order of the rules. None of them has several inputs."""
+    return [_image_by_image(rule, series) if rule.each == "image" else _whole(rule, series) for rule in rules]
+
+
+def _whole(rule: Rule, series: SeriesFacts) -> RuleAnswer:
+    refusal = rule.refusal(series)
+    return RuleAnswer(rule, series, refusal is None, refusal or _summary(series))
+
+
+def _image_by_image(rule: Rule, series: SeriesFacts) -> RuleAnswer:
+    never = why_never(series)
+    if never is not None:
+        return RuleAnswer(rule, series, False, never)
+    found = images_of(series)
+    refusals = [rule.refusal(one) for one in found]
+    taken = tuple(one for one, refusal in zip(found, refusals, strict=True) if refusal is None)
+    reasons = sorted({refusal for refusal in refusals if refusal is not None})
+    if not taken:
+        return RuleAnswer(rule, series, False, "; ".join(reasons[:3]))
+    left = f"; {len(found) - len(taken)} left out: {'; '.join(reasons[:3])}" if reasons else ""
+    because = f"{series.modality}, {images(len(taken))} one by one{left}"
+    return RuleAnswer(rule, series, True, because, images=taken)
 
 
 def route_study(study: Sequence[SeriesFacts], rules: Sequence[Rule]) -> list[RuleAnswer]:
     """The answer of every rule for every series of a study, after each rule has chosen among them."""
-    answers = [
-        answer for series in sorted(study, key=lambda each: each.series) for answer in route(series, rules)
-    ]
-    for rule in rules:
+    ordered = sorted(study, key=lambda each: each.series)
+    single = [rule for rule in rules if not rule.inputs]
+    answers = [answer for series in ordered for answer in route(series, single)]
+    for rule in single:
         if rule.choose == "all":
             continue
         taken = [answer.series for answer in answers if answer.rule is rule and answer.taken]
         if len(taken) < 2:
             continue
-        best = min(taken, key=_thinnest_first if rule.choose == "thinnest" else _most_first)
+        best = min(taken, key=thinnest_first if rule.choose == "thinnest" else most_first)
         answers = [
             _outdone(answer, best)
             if answer.rule is rule and answer.taken and answer.series is not best
             else answer
             for answer in answers
         ]
+    for rule in rules:
+        if rule.inputs:
+            answers += _together(rule, ordered)
     return answers
 
 
-def job_key(rule: Rule, inputs: Iterable[Uid]) -> Digest:
-    """The same for the same rule, model, settings and images in any order: the same job, opened once."""
-    asked = {
+def _together(rule: Rule, study: Sequence[SeriesFacts]) -> list[RuleAnswer]:
+    """What a rule with several inputs says of each series: which input it fills, or why none."""
+    filled = fill(rule.inputs, study, refusal=rule.refusal, one_frame=rule.frame_of_reference == "same")
+    answers = []
+    for series in study:
+        name = filled.taken.get(series.series_id)
+        because = f"{name}: {_summary(series)}" if name is not None else filled.because[series.series_id]
+        answers.append(RuleAnswer(rule, series, name is not None, because, input=name or ""))
+    return answers
+
+
+def jobs_of(answers: Sequence[RuleAnswer], earlier: Mapping[str, EarlierKnown] | None = None) -> list[NewJob]:
+    """The jobs that rules ask for by what they took; `earlier` for each rule that waits."""
+    jobs = []
+    for rule in dict.fromkeys(answer.rule.name for answer in answers if answer.taken):
+        taken = [answer for answer in answers if answer.taken and answer.rule.name == rule]
+        asked = taken[0].rule
+        if asked.inputs:
+            jobs.append(_several_job(asked, taken))
+        elif asked.each == "image":
+            jobs += [_image_job(asked, image) for answer in taken for image in answer.images]
+        else:
+            before = (earlier or {}).get(rule, EarlierKnown())
+            jobs += [_job(asked, answer.series, before) for answer in taken]
+    return jobs
+
+
+def job_key(rule: Rule, inputs: Iterable[Uid], *, parts: Mapping[str, Iterable[Uid]] | None = None) -> Digest:
+    """The same for the same rule, model, settings and images in any order: the same job, opened once.
+
+    `parts` are further images by what they are to the model: another input, an earlier examination.
+    """
+    asked: dict[str, object] = {
         "rule": rule.name,
         "model": rule.model,
         "settings": dict(rule.settings),
         "inputs": sorted(str(uid) for uid in inputs),
     }
+    if parts is not None:
+        asked["parts"] = {name: sorted(str(uid) for uid in uids) for name, uids in parts.items()}
+    if rule.waits and rule.priors is not None:
+        asked["earlier_asked"] = rule.priors.number
     return Digest.parse(sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest())
 
 
-def new_job(answer: RuleAnswer) -> NewJob:
-    """The job that a rule asks for by taking a series."""
-    rule, series = answer.rule, answer.series
-    return NewJob(
-        key=job_key(rule, (instance.sop_instance for instance in series.instances)),
+def _job(rule: Rule, series: SeriesFacts, earlier: EarlierKnown) -> NewJob:
+    job = NewJob(
+        key=job_key(rule, _uids(series)),
         series_id=series.series_id,
         rule=rule.name,
         model=rule.model,
         settings=dict(rule.settings),
         priority=rule.priority,
         destinations=rule.deliver_to,
-        inputs=tuple(instance.id for instance in series.instances),
+        inputs=_ids(series),
     )
+    if not rule.waits or rule.priors is None:
+        return job
+    parts = {f"{EARLIER}{number}": one for number, one in enumerate(earlier.series, start=1)}
+    return replace(
+        job,
+        key=job_key(rule, _uids(series), parts={name: _uids(one) for name, one in parts.items()}),
+        inputs=(*job.inputs, *(id for one in parts.values() for id in _ids(one))),
+        names=(*("" for _ in job.inputs), *(name for name, one in parts.items() for _ in one.instances)),
+        earlier_asked=rule.priors.number,
+        wait_s=0.0 if earlier.settled else rule.priors.wait_s,
+    )
+
+
+def _image_job(rule: Rule, image: SeriesFacts) -> NewJob:
+    """About this one image: a later image of the series overtakes nothing."""
+    (uid,) = _uids(image)
+    return replace(_job(rule, image, EarlierKnown()), subject=str(uid))
+
+
+def _several_job(rule: Rule, taken: Sequence[RuleAnswer]) -> NewJob:
+    """About all of them at once: whichever grows or changes, it is another one in the place of this."""
+    by_name = {answer.input: answer.series for answer in taken}
+    ordered = [(one.name, by_name[one.name]) for one in rule.inputs]
+    return replace(
+        _job(rule, ordered[0][1], EarlierKnown()),
+        key=job_key(rule, (), parts={name: _uids(series) for name, series in ordered}),
+        inputs=tuple(id for _, series in ordered for id in _ids(series)),
+        names=tuple(name for name, series in ordered for _ in series.instances),
+        subject="several series",
+    )
+
+
+def _uids(series: SeriesFacts) -> list[Uid]:
+    return [instance.sop_instance for instance in series.instances]
+
+
+def _ids(series: SeriesFacts) -> tuple[InstanceId, ...]:
+    return tuple(instance.id for instance in series.instances)
 
 
 def routing_note(answer: RuleAnswer) -> RoutingNote:
@@ -229,99 +298,9 @@ def routing_note(answer: RuleAnswer) -> RoutingNote:
     )
 
 
-def _modality(rule: Rule, series: SeriesFacts) -> str | None:
-    if series.modality in rule.modality:
-        return None
-    return f"modality is {series.modality or 'not given'}, rule asks {_any_of(rule.modality)}"
-
-
-def _body_part(rule: Rule, series: SeriesFacts) -> str | None:
-    if not rule.body_part:
-        return None
-    given = series.headers.get("BodyPartExamined", "").strip().upper()
-    if given in rule.body_part:
-        return None
-    if given:
-        return f"body part is {given}, rule asks {_any_of(rule.body_part)}"
-    if rule.description or rule.study_description or rule.protocol:
-        return None
-    return (
-        f"body part is not given, rule asks {_any_of(rule.body_part)} and has no pattern for a description "
-        "to go by instead"
-    )
-
-
-def _text(pattern: str | None, series: SeriesFacts, keyword: str, words: str) -> str | None:
-    if pattern is None:
-        return None
-    value = series.headers.get(keyword, "").strip()
-    if _compiled(pattern).search(value):
-        return None
-    return f"{words} is {repr(value) if value else 'not given'}, rule asks /{pattern}/"
-
-
-def without_values(because: str) -> str:
-    """A reason of the rules without the free text of headers that it quotes: who typed it may have named the
-    patient.
-    """
-    return _QUOTED.sub(" does not match, rule asks /", because)
-
-
-def _sender(rule: Rule, series: SeriesFacts) -> str | None:
-    if not rule.calling or rule.calling & series.callings:
-        return None
-    return f"sent by {_any_of(series.callings)}, rule asks {_any_of(rule.calling)}"
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
-
-
-def _count(rule: Rule, series: SeriesFacts) -> str | None:
-    if series.images < rule.at_least:
-        return f"{_images(series.images)}, rule asks at least {rule.at_least}"
-    if rule.at_most is not None and series.images > rule.at_most:
-        return f"{_images(series.images)}, rule asks at most {rule.at_most}"
-    return None
-
-
-def _spacing(rule: Rule, series: SeriesFacts) -> str | None:
-    low, high = rule.spacing_min_mm, rule.spacing_max_mm
-    if low is None and high is None:
-        return None
-    spacing = series.spacing_mm
-    if spacing is None:
-        if series.multi_frame:
-            return None
-        return "slice spacing cannot be told from the positions, and the rule asks for it"
-    # A hundredth of a millimetre is rounding of positions, not policy.
-    if high is not None and spacing > high + 0.01:
-        return f"slice spacing is {spacing:.2f} mm, rule asks at most {high:g} mm"
-    if low is not None and spacing < low - 0.01:
-        return f"slice spacing is {spacing:.2f} mm, rule asks at least {low:g} mm"
-    return None
-
-
 def _summary(series: SeriesFacts) -> str:
     spacing = f" at {series.spacing_mm:.2f} mm" if series.spacing_mm is not None else ""
-    return f"{series.modality}, {series.images} {'image' if series.images == 1 else 'images'}{spacing}"
-
-
-# Unknown spacing comes last; what is still equal is decided by the UID, so that arrival order is not.
-def _thinnest_first(series: SeriesFacts) -> tuple[float, int, Uid]:
-    return (
-        series.spacing_mm if series.spacing_mm is not None else float("inf"),
-        -series.images,
-        series.series,
-    )
-
-
-def _most_first(series: SeriesFacts) -> tuple[int, float, Uid]:
-    return (
-        -series.images,
-        series.spacing_mm if series.spacing_mm is not None else float("inf"),
-        series.series,
-    )
+    return f"{series.modality}, {images(series.images)}{spacing}"
 
 
 def _outdone(answer: RuleAnswer, best: SeriesFacts) -> RuleAnswer:
@@ -330,12 +309,3 @@ def _outdone(answer: RuleAnswer, best: SeriesFacts) -> RuleAnswer:
         f"rule chooses {asked}: series {best.series} ({_summary(best)}) rather than this ({answer.because})"
     )
     return RuleAnswer(answer.rule, answer.series, False, because)
-
-
-def _any_of(words: Iterable[str]) -> str:
-    return " or ".join(sorted(words)) or "nobody"
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)

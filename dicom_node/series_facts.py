@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
@@ -105,3 +105,40 @@ def _normal(orientation: Orientation) -> tuple[float, float, float]:
     """Rows × columns: LPS, unit length for valid direction cosines."""
     rx, ry, rz, cx, cy, cz = orientation
     return (ry * cz - rz * cy, rz * cx - rx * cz, rx * cy - ry * cx)
+
+
+# Unknown spacing comes last; what is still equal is decided by the UID, so that arrival order is not.
+def thinnest_first(series: SeriesFacts) -> tuple[float, int, Uid]:
+    """Orders series by the distance of their slices."""
+    return (
+        series.spacing_mm if series.spacing_mm is not None else float("inf"),
+        -series.images,
+        series.series,
+    )
+
+
+def most_first(series: SeriesFacts) -> tuple[int, float, Uid]:
+    """Orders series by the number of their images, the most first."""
+    return (
+        -series.images,
+        series.spacing_mm if series.spacing_mm is not None else float("inf"),
+        series.series,
+    )
+
+
+def images_of(series: SeriesFacts) -> list[SeriesFacts]:
+    """Each instance of the series by itself, with its own headers where the ledger has them."""
+    return [
+        replace(
+            series,
+            headers=series.headers if one.headers is None else one.headers,
+            sop_classes=frozenset({one.sop_class}),
+            callings=frozenset({str(one.calling)}),
+            images=max(1, one.frames),
+            multi_frame=one.frames > 1,
+            stack=0,
+            spacing_mm=None,
+            instances=(one,),
+        )
+        for one in series.instances
+    ]

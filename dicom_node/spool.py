@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from dicom_node.ballast import Ballast
 from dicom_node.part import (
+    BLOCK,
     INCOMING,
     INSTANCES,
     QUARANTINE,
@@ -80,6 +81,8 @@ class Spool:
         """Make the folders where they are missing. Raises `SpoolBroken` where that is not possible."""
         self._settings = settings
         self.path = settings.path.absolute()
+        self._root = str(self.path)
+        self._incoming = f"{self._root}/{INCOMING}/{os.getpid()}-"
         self.ballast: Ballast | None = None  #: of the ledger's disk, which may be another one
         self._count = itertools.count()
         self._room, self._measured_at = Room.OK, float("-inf")
@@ -120,24 +123,29 @@ class Spool:
 
         Raises `SpoolFull` or `SpoolBroken` and leaves no trace.
         """
-        temporary, target = self._temporary(), self.absolute(path)
+        # Text, for `Path` takes longer than the kernel here, and this is done for every instance.
+        temporary, target = f"{self._incoming}{next(self._count)}.part", self._inside_spool(path)
         try:
             descriptor = _written_past_the_cache(temporary, blocks, size)
             try:
                 # What was received once was received then: results are dated by it.
                 with suppress(FileNotFoundError):
-                    came = target.stat()
+                    came = os.stat(target)  # noqa: PTH116
                     os.utime(descriptor, ns=(came.st_atime_ns, came.st_mtime_ns))
-                temporary.replace(target)
+                os.rename(temporary, target)  # noqa: PTH104
             except BaseException:
                 os.close(descriptor)
                 raise
         except BaseException as error:
-            temporary.unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise site_error(error, self.path) from error
             raise
         return descriptor
+
+    def holds(self, path: str) -> bool:
+        """Whether there is a file with the spool path `path`."""
+        return os.access(self._inside_spool(path), os.F_OK)
 
     def quarantine(self, header: bytes, data_set: bytes | memoryview) -> Staged:
         """Keep bytes that cannot be filed: durable when this returns."""
@@ -184,10 +192,12 @@ class Spool:
 
     def absolute(self, relative: str) -> Path:
         """Where the file with the spool path `relative` is. Raises `SpoolBroken` for a path that leaves."""
-        path = Path(relative)
-        if path.is_absolute() or ".." in path.parts or "\0" in relative:
+        return Path(self._inside_spool(relative))
+
+    def _inside_spool(self, relative: str) -> str:
+        if relative.startswith("/") or ".." in relative.split("/") or "\0" in relative:
             raise SpoolBroken(f"the ledger names a file outside the spool: {relative!r}")
-        return self.path / path
+        return f"{self._root}/{relative}"
 
     def remove(self, paths: Iterable[str]) -> int:
         """Delete files by their spool paths; how many there were. Missing ones are no error."""
@@ -302,33 +312,38 @@ class Spool:
     # One file
 
     def _temporary(self) -> Path:
-        return self.path / INCOMING / f"{os.getpid()}-{next(self._count)}.part"
+        return Path(f"{self._incoming}{next(self._count)}.part")
 
     def _place(self, contents: bytes, path: str) -> None:
         with Part(self, self._temporary(), contents) as part:
             part.place(path)
 
 
-def _written_past_the_cache(path: Path, blocks: memoryview, size: int) -> int:
+def _written_past_the_cache(path: str, blocks: memoryview, size: int) -> int:
     """A new file with the first `size` bytes of `blocks`, which are whole blocks in aligned memory.
 
     A byte costs more processor on its way through the page cache than all the rest of receiving. Where the
     file system takes no direct writes, that is the way all the same.
     """
+    whole = size // BLOCK * BLOCK
     try:
-        return _written(path, blocks, size, os.O_DIRECT)
+        return _written(path, blocks[:whole], blocks[whole:size], os.O_DIRECT)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        return _written(path, blocks, size, 0)
+        return _written(path, blocks[:whole], blocks[whole:size], 0)
 
 
-def _written(path: Path, blocks: memoryview, size: int, how: int) -> int:
+def _written(path: str, blocks: memoryview, rest: memoryview, how: int) -> int:
+    """A new file with `blocks`, written as `how` says, and the `rest`, which is less than a block."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o600)
     try:
         written = os.write(descriptor, blocks)
         if written == len(blocks):
-            os.ftruncate(descriptor, size)
+            # Through the cache: to cut the last block off afterwards waits for the file system's journal.
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
+            written += os.write(descriptor, rest)
+        if written == len(blocks) + len(rest):
             return descriptor
     except BaseException:
         os.close(descriptor)

@@ -63,7 +63,7 @@ class Turnstile:
         """`told` hears of every refusal."""
         self._limits, self._told, self._clock = limits, told, clock
         # An archive that only reports back about commitments is as known as a scanner.
-        self._peers = tuple(peer for peer in peers if peer.receive or peer.confirm == "commitment")
+        self._peers = tuple(peer for peer in peers if peer.receive or peer.vouches)
         self._keeps = any(peer.has_addresses for peer in self._peers)
         self._lock = threading.Lock()
         self._inside: dict[Remote, _Visitor] = {}

@@ -19,15 +19,17 @@ import structlog
 from dicom_node import series_facts
 from dicom_node.closing import Verdict, pause_over_s, statements, verdict
 from dicom_node.count_asking import CountAsking
+from dicom_node.earlier import earlier_known
 from dicom_node.early_series import EarlySeries
 from dicom_node.evidence import Case, Evidence, OpenAssociations
 from dicom_node.fetching import ask_for_priors
 from dicom_node.grid import grid_of
 from dicom_node.peers import PeerSettings
 from dicom_node.retention import HouseKeeper
-from dicom_node.routing import Rule, RuleAnswer, new_job, route_study, routing_note
+from dicom_node.routing import Rule, RuleAnswer, jobs_of, route_study, routing_note
 from dicom_node.series_facts import SeriesFacts
 from dicom_node.settings import ClosingSettings
+from dicom_node.waiting import Waiting
 from ledger.channel import on_channels
 from ledger.completeness import Statement, Witness
 from ledger.errors import SiteError
@@ -85,6 +87,7 @@ class Watch:
             per_series=any(rule.when == "series" for rule in rules),
         )
         self._early = EarlySeries(ledger, self._evidence, rules, self._facts_of)
+        self._waiting = Waiting(ledger, rules, self._facts_of)
         self._stopping = False
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -145,6 +148,7 @@ class Watch:
             except Exception as error:
                 self._resting_until_s[study.id] = now_s + _ROUNDS_OF_REST * self._every_s
                 stumbled = error
+        self._waiting.look()
         if stumbled is not None:
             raise stumbled
         return closed
@@ -168,6 +172,7 @@ class Watch:
         series = [self._facts_of(record) for record in self._ledger.series_of(study.id)]
         answers = route_study(series, self._rules)
         ask_for_priors(self._ledger, study, answers)
+        earlier = earlier_known(self._ledger, study, answers, self._facts_of)
         failpoint("before_close_commit")
         assert judged.closed_as is not None
         jobs = self._ledger.close_study(
@@ -178,9 +183,7 @@ class Watch:
             closed_as=judged.closed_as,
             statements=[*statements(case.facts, case.patience, judged), *gaps_in(series, case.patience)],
             notes=notes_of(answers, rules=self._rules, series=series),
-            jobs=on_channels(
-                [new_job(answer) for answer in answers if answer.taken], self._ledger.channels()
-            ),
+            jobs=on_channels(jobs_of(answers, earlier), self._ledger.channels()),
         )
         failpoint("after_close_commit")
         if jobs is None:

@@ -142,12 +142,9 @@ def find_instance(
 
     Raises as `count_study`: then nothing is known.
     """
-    try:
-        with asking(peer, deadline_s=deadline_s) as query:
-            matches = query.instances(study, series, SOPInstanceUID=str(sop_instance))
-            return any(uid_of(match, _SOP_INSTANCE) == sop_instance for match in matches)
-    except QueryRefused as refused:
-        raise QueryRefused(f'{refused}: set confirm = "answer" for this peer') from None
+    with asking(peer, deadline_s=deadline_s) as query:
+        matches = query.instances(study, series, SOPInstanceUID=str(sop_instance))
+        return any(uid_of(match, _SOP_INSTANCE) == sop_instance for match in matches)
 
 
 def list_study(peer: PeerSettings, *, study: Uid, deadline_s: float) -> Listing:

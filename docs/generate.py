@@ -111,9 +111,9 @@ def _table(title: str, model: type[BaseModel], *, repeated: bool = False) -> lis
     for key, field in model.model_fields.items():
         page += [f"### {title}.{field.alias or key}", "", *_setting(model, key, field), ""]
     for key, field in model.model_fields.items():
-        inner, _ = _model_of(field.annotation)
+        inner, many = _model_of(field.annotation)
         if inner is not None:
-            page += _table(f"{title}.{key}", inner)
+            page += _table(f"{title}.{key}", inner, repeated=many)
     return page
 
 

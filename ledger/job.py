@@ -82,6 +82,22 @@ class LeaseLost(WetreadError):
     """Another worker holds the job, or nobody should: this worker's answer does not count."""
 
 
+#: The name of an input that is an earlier examination, before its number: 1 is the latest of them.
+EARLIER = "earlier "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingJob:
+    """A job that waits for earlier examinations, and has not been begun."""
+
+    id: JobId
+    study_id: StudyId
+    rule: str
+    subject: str
+    key: Digest
+    shadow: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job to be opened in the transaction that closes its study.
@@ -91,13 +107,17 @@ class NewJob:
     """
 
     key: Digest
-    series_id: SeriesId
+    series_id: SeriesId  #: of several: the one whose grid findings have
     rule: str
     model: str  #: `name` or `name@version`, as the rule says
     settings: Mapping[str, object] = field(default_factory=dict)
     priority: Priority = Priority.ROUTINE
     destinations: tuple[str, ...] = ()  #: names of peers; none makes it a shadow run
     inputs: tuple[InstanceId, ...] = ()
+    names: tuple[str, ...] = ()  #: which input of the model each of `inputs` fills; none: it has but one
+    subject: str = ""  #: what it is about, within rule and study; empty: its series
+    earlier_asked: int | None = None  #: earlier examinations that its rule asks for, at most
+    wait_s: float = 0.0  #: it is not begun before: what it would like to have is still being fetched
     shadow: bool = False  #: a version that runs beside the active one: `ledger.channel`
 
 
@@ -108,6 +128,7 @@ class JobInput:
     sop_instance: Uid
     path: str  #: relative to the spool
     digest: Digest
+    name: str = ""  #: which input of the model it fills; empty: the only one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +150,7 @@ class Claim:
     destinations: tuple[str, ...]
     inputs: tuple[JobInput, ...]
     predecessor: ResultRecord | None = None  #: The report that this job's report replaces.
+    earlier_asked: int | None = None  #: Earlier examinations that its rule asks for, at most.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ledger.delivery import DeliveryRecord, DeliveryState
-from ledger.identifiers import DeliveryId, JobId, SeriesId, StudyId
+from ledger.identifiers import DeliveryId, JobId, StudyId
 from ledger.result import ResultRecord
 
 _ARRIVES = (DeliveryState.WAITING, DeliveryState.SENDING)
@@ -25,7 +25,7 @@ class Standing:
 
     delivery_id: DeliveryId
     study_id: StudyId
-    series_id: SeriesId  #: of the images
+    subject: str  #: what its job is about, within rule and study
     rule: str
     job_id: JobId
     peer: str
@@ -65,10 +65,10 @@ def owed_notes(standings: Iterable[Standing]) -> list[OwedNote]:
 
 
 def _owed_at_peer(there: Sequence[Standing]) -> Iterable[OwedNote]:
-    lines: dict[tuple[SeriesId, str], list[Standing]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[Standing]] = defaultdict(list)
     for one in there:
-        lines[one.series_id, one.rule].append(one)
-    # The job whose results count now, for each rule and series.
+        lines[one.subject, one.rule].append(one)
+    # The job whose results count now, for each rule and what it is about.
     current = {line: _current(members) for line, members in lines.items()}
     counts = {
         one.result.sop_instance

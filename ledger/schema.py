@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0007"
+HEAD = "0008"
 
 
 class Json(TypeDecorator[Any]):
@@ -137,6 +137,8 @@ instance = _table(
     _number("frames"),
     Column("position", Json, nullable=False),
     Column("orientation", Json, nullable=False),
+    # Of an image without a position in the patient, which stands for itself: what rules may ask of it.
+    Column("headers", Json, nullable=True),
     Index(None, "study_id"),
     Index(None, "series_id"),
     Index(None, "path"),
@@ -170,8 +172,11 @@ job = _table(
     _to("study"),
     _to("series"),
     _text("rule"),
+    # A later job of the same rule about the same overtakes it: a series, an image, several series at once.
+    Column("subject", Plain, nullable=False, server_default=""),
     _text("model"),
     Column("settings", Json, nullable=False),
+    _number("earlier_asked", nullable=True),  # Earlier examinations, at most; none where no rule asks.
     _text("priority"),
     Column("destinations", Json, nullable=False),
     _text("state"),
@@ -199,6 +204,7 @@ job_input = _table(
     "job_input",
     _to("job"),
     _to("instance"),
+    _text("input", nullable=True),  # Which of several inputs of the model it fills.
     UniqueConstraint("job_id", "instance_id"),
     Index(None, "instance_id"),
 )

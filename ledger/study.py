@@ -103,6 +103,8 @@ class InstanceRecord:
     frames: int = 1
     position: tuple[float, float, float] | None = None  #: ImagePositionPatient (0020,0032)
     orientation: tuple[float, ...] | None = None  #: ImageOrientationPatient (0020,0037), six numbers
+    #: Of an image without a position, which stands for itself: keyword → text. None: see its series.
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

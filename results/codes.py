@@ -36,7 +36,23 @@ PERC15 = Concept("PERC15", PRIVATE_SCHEME, "15th percentile of attenuation")
 CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
 PROBABILITY = Concept("122157", "DCM", "Probability")
 
+THRESHOLD = Concept("122411", "DCM", "Threshold Value")
+CALIBRATION = Concept("CALIBRATION", PRIVATE_SCHEME, "Calibration of the probability")
+CALIBRATED = Concept("CALIBRATED", PRIVATE_SCHEME, "Fitted to observed frequencies")
+NOT_CALIBRATED = Concept("NOTCALIBRATED", PRIVATE_SCHEME, "Not calibrated: it only orders")
+
+# The size of a box, along the axes of its image: in millimetres
+WIDTH = Concept("103355008", "SCT", "Width")
+HEIGHT = Concept("121207", "DCM", "Height")
+DEPTH = Concept("131197000", "SCT", "Depth")
+BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")  # CID 219
+
+# Where a landmark is
+STANDARD_DEVIATION = Concept("113061", "DCM", "Standard Deviation")
+OFF_PLANE = Concept("OFFPLANE", PRIVATE_SCHEME, "Distance from the image towards the next slice")
+
 # How a quantity was derived (CID 7464)
+MAXIMUM = Concept("56851009", "SCT", "Maximum")
 MEAN = Concept("373098007", "SCT", "Mean")
 
 # Units (UCUM)
@@ -57,6 +73,10 @@ MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 QUALITATIVE_EVALUATIONS = Concept("C0034375", "UMLS", "Qualitative Evaluations")
 COMMENT = Concept("121106", "DCM", "Comment")
 ABSENT = Concept("2667000", "SCT", "Absent")
+PRESENT = Concept("52101004", "SCT", "Present")
+FINDING = Concept("121071", "DCM", "Finding")
+IMAGE_REGION = Concept("111030", "DCM", "Image Region")
+SOURCE_OF_MEASUREMENT = Concept("121112", "DCM", "Source of Measurement")
 REFERENCED_SEGMENT = Concept("121191", "DCM", "Referenced Segment")
 SOURCE_SERIES = Concept("121232", "DCM", "Source series for segmentation")
 TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
@@ -84,6 +104,8 @@ ARTIFICIAL_INTELLIGENCE = Concept("123110", "DCM", "Artificial Intelligence")  #
 PROCESSING_EQUIPMENT = Concept("109102", "DCM", "Processing Equipment")  # CID 7005
 ACQUISITION_EQUIPMENT = Concept("109101", "DCM", "Acquisition Equipment")
 DERIVED_BY_SEGMENTATION = Concept("113076", "DCM", "Segmentation")  # CID 7203
+DERIVED_BY_INFERENCE = Concept("INFERENCE", PRIVATE_SCHEME, "Inference of a model")  # CID 7203 has none
+QUANTITY = Concept("246205007", "SCT", "Quantity")
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")  # CID 7202
 
 _CT = Concept("25045-6", "LN", "CT unspecified body region")
@@ -110,14 +132,17 @@ def coded(concept: Concept) -> CodedConcept:
 
 def coding_schemes(dataset: Dataset) -> list[Dataset]:
     """The items of Coding Scheme Identification Sequence (0008,0110) that `dataset` needs: none, or ours."""
-    if not any(scheme == PRIVATE_SCHEME for scheme in schemes_used(dataset)):
-        return []
+    return [own_scheme()] if PRIVATE_SCHEME in schemes_used(dataset) else []
+
+
+def own_scheme() -> Dataset:
+    """Who is responsible for our private codes."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeUID = _PRIVATE_SCHEME_UID
     item.CodingSchemeName = "Wetread private concepts"
     item.CodingSchemeResponsibleOrganization = "Wetread"
-    return [item]
+    return item
 
 
 def schemes_used(dataset: Dataset) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pydicom.dataelem import DataElement
 from scipy import ndimage
 
 from results import codes
-from results.findings import Findings, Segment
+from results.findings import Concept, Findings, Segment
 from results.grid import Grid, Plane
 
 
@@ -95,8 +95,8 @@ def functional_groups(grid: Grid, frames: Sequence[Frame]) -> Iterator[Dataset]:
     Each frame says which segment it belongs to, where it lies, and the one image that it was derived from.
     """
     order = {plane: index for index, plane in enumerate(sorted({frame.plane for frame in frames}), start=1)}
-    positions = {plane: _position(grid.planes[plane]) for plane in order}
-    derivations = {plane: _derivation(grid.planes[plane]) for plane in order}
+    positions = {plane: position_of(grid.planes[plane]) for plane in order}
+    derivations = {plane: derivation_of(grid.planes[plane], codes.DERIVED_BY_SEGMENTATION) for plane in order}
     segments = {number: _segment(number) for number in {frame.number for frame in frames}}
     # Equal items are one object in memory: writing reads them, nobody changes them.
     for frame in frames:
@@ -113,7 +113,8 @@ def functional_groups(grid: Grid, frames: Sequence[Frame]) -> Iterator[Dataset]:
         yield item
 
 
-def _position(plane: Plane) -> DataElement:
+def position_of(plane: Plane) -> DataElement:
+    """Plane Position (Patient) of a frame on `plane`."""
     item = Dataset()
     item.ImagePositionPatient = plane.position
     return DataElement(0x00209113, "SQ", [item])  # Plane Position (Patient)
@@ -125,7 +126,8 @@ def _segment(number: int) -> DataElement:
     return DataElement(0x0062000A, "SQ", [item])  # Segment Identification
 
 
-def _derivation(plane: Plane) -> DataElement:
+def derivation_of(plane: Plane, derivation: Concept) -> DataElement:
+    """Derivation Image of a frame on `plane`: the one image, and how the frame was `derivation` of it."""
     image = Dataset()
     image.ReferencedSOPClassUID = plane.sop_class
     image.ReferencedSOPInstanceUID = plane.sop_instance
@@ -136,5 +138,5 @@ def _derivation(plane: Plane) -> DataElement:
     image.PurposeOfReferenceCodeSequence = [codes.coded(codes.SOURCE_IMAGE)]
     item = Dataset()
     item.SourceImageSequence = [image]
-    item.DerivationCodeSequence = [codes.coded(codes.DERIVED_BY_SEGMENTATION)]
+    item.DerivationCodeSequence = [codes.coded(derivation)]
     return DataElement(0x00089124, "SQ", [item])  # Derivation Image

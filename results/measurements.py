@@ -21,7 +21,11 @@ from results.source import Source
 from results.uids import tracking_uid
 from results.words import long_string
 
-Group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations | hd.sr.MeasurementsAndQualitativeEvaluations
+Group = (
+    hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | hd.sr.MeasurementsAndQualitativeEvaluations
+)
 
 
 def segment_group(drawn: Drawn, *, source: Source, run: Run, segmentation: Dataset) -> Group:
@@ -57,15 +61,14 @@ def series_group(findings: Findings, outcome: Concept, *, source: Source, run: R
     """What is said of the series as a whole (TID 1501)."""
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=str(tracking_uid(run, None)),
-            identifier=long_string(f"{run.provenance.name} series"),
+            uid=str(tracking_uid(run, None)), identifier=long_string(f"{run.provenance.name} series")
         ),
         algorithm_id=algorithm(run.provenance),
         measurements=[encode(measurement) for measurement in findings.measurements] or None,
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(name=codes.coded(codes.ANALYSIS_OUTCOME), value=codes.coded(outcome))
         ],
-        source_images=[_middle_image(source)],
+        source_images=[middle_image(source)],
     )
 
 
@@ -80,7 +83,8 @@ def encode(measurement: Measurement) -> hd.sr.Measurement:
     )
 
 
-def _middle_image(source: Source) -> hd.sr.SourceImageForMeasurementGroup:
+def middle_image(source: Source) -> hd.sr.SourceImageForMeasurementGroup:
+    """The image that stands for the series."""
     # One image names its series; the whole input set is in the result's own UID.
     image = source.datasets[len(source.datasets) // 2]
     return hd.sr.SourceImageForMeasurementGroup(str(image.SOPClassUID), str(image.SOPInstanceUID))

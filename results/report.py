@@ -26,15 +26,19 @@ from ledger.identifiers import Uid
 from ledger.job import Outcome
 from ledger.result import Role
 from results import codes
+from results.finding_groups import box_group, map_group, point_group, verdict_group
 from results.findings import Findings
 from results.frames import Drawn, drawn_segments
+from results.grid import NotEncodable, grid_of
 from results.headers import result_headers
 from results.measurements import Group, segment_group, series_group
 from results.observer import observation_context
+from results.parametric_map import kept_maps
 from results.provenance import Predecessor, Run
 from results.references import hierarchy, referenced_instances
+from results.sentences import sentences
 from results.source import Source
-from results.words import DISCLAIMER, plain, series_description
+from results.words import DISCLAIMER, long_string, plain, series_description
 
 COMPREHENSIVE_3D_SR_STORAGE = Uid("1.2.840.10008.5.1.4.1.1.88.34")
 SERIES_NUMBER = 9102
@@ -46,11 +50,19 @@ _OUTCOMES = {
 }
 
 
-def build_report(findings: Findings, source: Source, run: Run, segmentation: Dataset | None) -> Dataset:
+def build_report(
+    findings: Findings,
+    source: Source,
+    run: Run,
+    segmentation: Dataset | None,
+    maps: Sequence[Dataset] = (),
+) -> Dataset:
     """The report, without file meta information.
 
-    `segmentation` is what `build_segmentation` made of the same findings.
+    `segmentation` and `maps` are what `build_segmentation` and `build_maps` made of the same findings. Raises
+    `NotEncodable` where the findings do not fit the source.
     """
+    _check_labels(findings)
     dataset = result_headers(
         source,
         run,
@@ -74,18 +86,28 @@ def build_report(findings: Findings, source: Source, run: Run, segmentation: Dat
     root = hd.sr.MeasurementReport(
         observation_context=observation_context(run.provenance),
         procedure_reported=codes.coded(codes.procedure_reported(str(source.first.get("Modality", "")))),
-        imaging_measurements=_groups(findings, drawn, source, run, segmentation),
+        imaging_measurements=_groups(findings, source, run, segmentation=segmentation, maps=maps),
         title=codes.coded(codes.TITLE),
     )[0]
     for element in root:
         dataset.add(element)
-    dataset.ContentSequence.append(_evaluations(findings, drawn))
+    dataset.ContentSequence.append(_evaluations(findings, drawn, sentences(findings, source)))
     _separate(dataset)
-    dataset.CurrentRequestedProcedureEvidenceSequence = _evidence(dataset, source, segmentation)
+    leaves = [*([] if segmentation is None else [segmentation]), *maps]
+    dataset.CurrentRequestedProcedureEvidenceSequence = _evidence(dataset, source, leaves)
     schemes = codes.coding_schemes(dataset)
     if schemes:
         dataset.CodingSchemeIdentificationSequence = schemes
     return dataset
+
+
+def _check_labels(findings: Findings) -> None:
+    for kind in (findings.boxes, findings.points, findings.verdicts, findings.maps):
+        labels = [long_string(one.label) for one in kind]
+        if len(set(labels)) < len(labels) or not all(labels):
+            raise NotEncodable(
+                f"two findings of the kind {type(kind[0]).__name__} have the same label, or one has none"
+            )
 
 
 def _separate(item: Dataset) -> None:
@@ -100,17 +122,29 @@ def _separate(item: Dataset) -> None:
 
 
 def _groups(
-    findings: Findings, drawn: Sequence[Drawn], source: Source, run: Run, segmentation: Dataset | None
+    findings: Findings, source: Source, run: Run, *, segmentation: Dataset | None, maps: Sequence[Dataset]
 ) -> list[Group]:
-    groups: list[Group] = []
+    """First what is said of the whole, then what lies somewhere."""
+    groups: list[Group] = [verdict_group(verdict, source=source, run=run) for verdict in findings.verdicts]
+    if findings.boxes or findings.points:
+        grid = grid_of(source)
+        groups += [box_group(box, grid=grid, run=run) for box in findings.boxes]
+        groups += [point_group(point, grid=grid, run=run) for point in findings.points]
     if segmentation is not None:
-        groups += [segment_group(item, source=source, run=run, segmentation=segmentation) for item in drawn]
+        groups += [
+            segment_group(item, source=source, run=run, segmentation=segmentation)
+            for item in drawn_segments(findings)
+        ]
+    pairs = zip(kept_maps(findings, source), maps, strict=True)
+    groups += [map_group(one, dataset, run=run) for one, dataset in pairs]
     if findings.measurements or not groups:
         groups.append(series_group(findings, _OUTCOMES[findings.outcome], source=source, run=run))
     return groups
 
 
-def _evaluations(findings: Findings, drawn: Sequence[Drawn]) -> hd.sr.ContainerContentItem:
+def _evaluations(
+    findings: Findings, drawn: Sequence[Drawn], lines: Sequence[str]
+) -> hd.sr.ContainerContentItem:
     """The outcome in code and in words (TID 1500, rows 11 to 13; highdicom has no class for them)."""
     contains = hd.sr.RelationshipTypeValues.CONTAINS
     container = hd.sr.ContainerContentItem(
@@ -132,24 +166,25 @@ def _evaluations(findings: Findings, drawn: Sequence[Drawn]) -> hd.sr.ContainerC
                     codes.coded(kind), codes.coded(codes.ABSENT), relationship_type=contains
                 )
             )
-    for text in comments(findings, [segment.label for segment in absent]):
+    for text in comments(findings, [segment.label for segment in absent], lines):
         items.append(hd.sr.TextContentItem(codes.coded(codes.COMMENT), text, relationship_type=contains))
     container.ContentSequence = hd.sr.ContentSequence(items)
     return container
 
 
-def comments(findings: Findings, absent: Sequence[str] = ()) -> list[str]:
-    """Every sentence that a reader must see: the warning, the reason, what is missing, the cautions."""
-    texts = [DISCLAIMER, findings.because, *(f"Not found: {label}." for label in absent)]
+def comments(findings: Findings, absent: Sequence[str] = (), lines: Sequence[str] = ()) -> list[str]:
+    """Every sentence that a reader must see: the warning, the reason, what was found (`lines`), what is
+    missing, the cautions.
+    """
+    texts = [DISCLAIMER, findings.because, *lines, *(f"Not found: {label}." for label in absent)]
     texts += [f"Caution: {caution}" for caution in findings.cautions]
     return [plain(text, 1024) for text in texts if text]
 
 
-def _evidence(dataset: Dataset, source: Source, segmentation: Dataset | None) -> list[Dataset]:
+def _evidence(dataset: Dataset, source: Source, leaves: Sequence[Dataset]) -> list[Dataset]:
     """Exactly what the content refers to, by study and series (PS3.3 §C.17.2.3)."""
     series_of = {str(image.SOPInstanceUID): str(image.SeriesInstanceUID) for image in source.datasets}
-    if segmentation is not None:
-        series_of[str(segmentation.SOPInstanceUID)] = str(segmentation.SeriesInstanceUID)
+    series_of |= {str(leaf.SOPInstanceUID): str(leaf.SeriesInstanceUID) for leaf in leaves}
     used = sorted(
         {(series_of[instance], instance, sop_class) for sop_class, instance in referenced_instances(dataset)}
     )

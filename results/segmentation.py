@@ -54,11 +54,11 @@ def build_segmentation(findings: Findings, source: Source, run: Run) -> Dataset 
         series_number=SERIES_NUMBER,
         series_description=series_description(run, findings, "segmentation"),
     )
-    _frame_of_reference(dataset, source, grid)
+    frame_of_reference(dataset, source, grid)
     _image(dataset, grid)
     dataset.SegmentsOverlap = "YES" if overlapping(findings) else "NO"
     dataset.SegmentSequence = [_segment(item, run) for item in drawn]
-    _references(dataset, source, grid)
+    reference_source(dataset, source, grid)
     _dimensions(dataset, run, grid)
     dataset.SharedFunctionalGroupsSequence = [shared_groups(grid)]
     pixels, frames = pack(findings.layers, drawn)
@@ -102,18 +102,19 @@ def overlapping(findings: Findings) -> bool:
     return False
 
 
-def _frame_of_reference(dataset: Dataset, source: Source, grid: Grid) -> None:
+def frame_of_reference(dataset: Dataset, source: Source, grid: Grid) -> None:
+    """The source's own; none on an image without a place. Raises `NotEncodable` where a volume has none."""
     if grid.place is None:
         # Without one, each pixel corresponds to one of the referenced image (PS3.3 §A.51.5.1), whose rows and
         # columns run as the image says (0020,0020, Type 2C), if it says so.
         dataset.PatientOrientation = source.first.get("PatientOrientation")
         return
-    frame_of_reference = source.first.get("FrameOfReferenceUID")
-    if not frame_of_reference:
+    uid = source.first.get("FrameOfReferenceUID")
+    if not uid:
         raise NotEncodable(
             "the source has no Frame of Reference UID (0020,0052), so nothing can be drawn on it"
         )
-    dataset.FrameOfReferenceUID = str(frame_of_reference)
+    dataset.FrameOfReferenceUID = str(uid)
     dataset.PositionReferenceIndicator = source.first.get("PositionReferenceIndicator")  # Type 2
 
 
@@ -126,7 +127,7 @@ def _image(dataset: Dataset, grid: Grid) -> None:
     dataset.BitsAllocated = dataset.BitsStored = 1
     dataset.HighBit = 0
     dataset.PixelRepresentation = 0
-    dataset.LossyImageCompression = "00"  # `_references` says otherwise where the source lost something
+    dataset.LossyImageCompression = "00"  # `reference_source` says otherwise where the source lost something
     dataset.BurnedInAnnotation = "NO"
     dataset.SegmentationType = "BINARY"
     dataset.ContentLabel = "SEGMENTATION"
@@ -153,7 +154,7 @@ def _segment(item: Drawn, run: Run) -> hd.seg.SegmentDescription:
     return description
 
 
-def _references(dataset: Dataset, source: Source, grid: Grid) -> None:
+def reference_source(dataset: Dataset, source: Source, grid: Grid) -> None:
     """The one source series, with exactly the instances used (Common Instance Reference, PS3.3 §C.12.2)."""
     instances: list[Dataset] = []
     for sop_class, sop_instance in dict.fromkeys((p.sop_class, p.sop_instance) for p in grid.planes):

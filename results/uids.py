@@ -12,6 +12,7 @@ A finding's Tracking UID is another matter: it says that two results speak of th
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from ledger.identifiers import Uid
 from ledger.result import Role
@@ -56,13 +57,20 @@ def rejection_uid(
     return _uid([_NAMESPACE, Role.REJECTION_NOTE, level, title, str(report), software_version, *names])
 
 
-def tracking_uid(run: Run, label: str | None) -> Uid:
-    """The name of the segment called `label`, or of the series as a whole, in every object about this series.
+FindingKind = Literal["segment", "box", "point", "verdict", "map"]
 
-    It derives from series, model and label alone: the same before and after a late image.
+
+def tracking_uid(run: Run, label: str | None, kind: FindingKind = "segment") -> Uid:
+    """The name of the finding called `label`, or of the series as a whole, in every object about this series.
+
+    It derives from series, model and label alone: the same before and after a late image. Not so the name of
+    a box: "Nodule 2" is the second of those that were found, and with more images another one may be that.
     """
-    subject = "series" if label is None else f"segment {label}"
-    return _uid([_NAMESPACE, "tracking", str(run.series), run.provenance.identity, subject])
+    subject = "series" if label is None else f"{kind} {label}"
+    parts = [_NAMESPACE, "tracking", str(run.series), run.provenance.identity, subject]
+    if kind == "box" and label is not None:
+        parts += sorted(str(uid) for uid in run.inputs)
+    return _uid(parts)
 
 
 def older_report_uid(report: Uid, sop_class: Uid, level: str) -> Uid:

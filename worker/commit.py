@@ -1,5 +1,5 @@
 """
-Peers with confirm = "commitment": the archive has to answer for every result (PS3.4 Annex J).
+Peers with confirm = "commitment" or "best": the archive has to answer for every result (PS3.4 Annex J).
 
 All results of a job that one peer got are one request. Its report comes on our association or to our node,
 which records it; what is left to do here is to ask, to send again what the archive does not have, and to look
@@ -24,7 +24,7 @@ from ledger.promise import Reference
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from worker.deliver import backoff_s
+from worker.deliver import backoff_s, proof_by_answer
 from worker.settings import DeliverySettings, WorkerSite
 
 log = structlog.get_logger()
@@ -81,6 +81,11 @@ def commit(
         requests += now.requests(job_id, [one for one in sent if one.job_id == job_id])
     if requests:
         now.ask(requests)
+
+
+def proof_without_query(delivery: DeliveryRecord, refused: QueryRefused) -> str:
+    """Why a peer with confirm = "best" is believed that cannot be asked: nothing better is to be had."""
+    return f"{proof_by_answer(delivery.status)}, and it cannot be asked whether it has it: {refused}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,11 @@ class _Round:
         try:
             found = self.find(self.peer, delivery)
         except QueryRefused as refused:
+            if self.peer.confirm == "best":
+                because = f"{proof_without_query(delivery, refused)} ({asked})"
+                with suppress(IllegalTransition):
+                    self.ledger.confirm_delivery(delivery.id, because)
+                return True
             # Neither its word nor its index is to be had: asking once in a while is all that is left.
             log.warning(
                 "commitment.unproved", peer=self.peer.name, delivery=delivery.id, because=str(refused)

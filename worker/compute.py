@@ -27,7 +27,7 @@ from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.provenance import Predecessor
 from worker.attempt import Child, Interrupted, Lost
 from worker.claim import Bell, Interruption, Lease
-from worker.exchange import Done, Failed, ResultFile, RunReply, RunRequest
+from worker.exchange import Done, Failed, ResultFile, RunReply, RunRequest, files_of
 from worker.settings import WorkerSettings
 from worker.verify import Verification
 from worker.workplace import Workplace
@@ -187,7 +187,7 @@ class Bench:
         return RunRequest(
             model=claim.model,
             settings=claim.settings,
-            inputs=tuple(map(str, paths)),
+            **dict(files_of(claim, paths)),
             out=str(folder),
             at=complete_at(paths),
             time_zone=self._time_zone,

@@ -1,6 +1,6 @@
 """From findings to the files that leave: encoded, written, read back and compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import highdicom as hd
@@ -9,7 +9,10 @@ from pydicom import Dataset
 
 from ledger.result import Role
 from results.check import check_results
-from results.findings import Findings
+from results.finding_groups import point_numbers, verdict_numbers
+from results.findings import Findings, Measurement
+from results.measurements import certainty
+from results.parametric_map import build_maps
 from results.provenance import Run
 from results.report import build_report
 from results.segmentation import build_segmentation
@@ -27,31 +30,53 @@ def warm_up() -> None:
 
 
 def encode(findings: Findings, source: Source, run: Run, out: Path) -> list[ResultFile]:
-    """Write the results into the folder `out`. Leaves before the root: the report refers to the
-    segmentation.
-    """
+    """Write the results into the folder `out`. Leaves before the root: the report refers to all of them."""
     made: list[tuple[Role, Dataset]] = []
     segmentation = build_segmentation(findings, source, run)
     if segmentation is not None:
         made.append((Role.SEGMENTATION, segmentation))
-    made.append((Role.REPORT, build_report(findings, source, run, segmentation)))
-    return [_written(role, dataset, out / f"{role}.dcm") for role, dataset in made]
+    maps = build_maps(findings, source, run)
+    made += [(Role.PARAMETRIC_MAP, dataset) for dataset in maps]
+    made.append((Role.REPORT, build_report(findings, source, run, segmentation, maps)))
+    files = []
+    for position, (role, dataset) in enumerate(made):
+        # There may be several maps, each a file of its own; everything else is there once.
+        number = f" {position}" if role is Role.PARAMETRIC_MAP else ""
+        files.append(_written(role, dataset, out / f"{role}{number}.dcm"))
+    return files
 
 
 def check(findings: Findings, source: Source, run: Run, files: Sequence[ResultFile]) -> None:
     """Read `files` back and compare. Raises `CheckFailed`."""
     written = {one.role: Path(one.path) for one in files}
     check_results(
-        findings, source, run, report=written[Role.REPORT], segmentation=written.get(Role.SEGMENTATION)
+        findings,
+        source,
+        run,
+        report=written[Role.REPORT],
+        segmentation=written.get(Role.SEGMENTATION),
+        maps=[Path(one.path) for one in files if one.role is Role.PARAMETRIC_MAP],
     )
 
 
 def summary(findings: Findings) -> Iterator[Finding]:
-    """What was measured, for people."""
-    about = [("", findings.measurements), *((one.label, one.measurements) for one in findings.segments)]
-    for label, measurements in about:
+    """Every number, for people: as they are in the report, and under the same names."""
+    for label, measurements in _measured(findings):
         for one in measurements:
             yield Finding(label=label, name=one.name.meaning, value=one.value, unit=one.unit.value)
+
+
+def _measured(findings: Findings) -> Iterator[tuple[str, Iterable[Measurement]]]:
+    """(label, its measurements); the label of what is said of the whole is empty."""
+    yield "", findings.measurements
+    for verdict in findings.verdicts:
+        yield verdict.label, verdict_numbers(verdict)
+    for box in findings.boxes:
+        yield box.label, (*certainty(box.score), *box.measurements)
+    for point in findings.points:
+        yield point.label, point_numbers(point)
+    for segment in findings.segments:
+        yield segment.label, (*segment.measurements, *certainty(segment.score))
 
 
 def _written(role: Role, dataset: Dataset, path: Path) -> ResultFile:

@@ -6,13 +6,14 @@ child says nothing that the parent would have to trust: every path is checked ag
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from ledger.errors import WetreadError
-from ledger.job import Outcome
+from ledger.job import EARLIER, Claim, Outcome
 from ledger.result import Role
 from models.settings import ModelsSettings
 from results.provenance import Predecessor
@@ -35,6 +36,20 @@ class Files(BaseModel, frozen=True, extra="forbid"):
     named: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)  #: of several series, by their names
     earlier: tuple[tuple[str, ...], ...] = ()  #: of earlier examinations of the patient, the latest first
     earlier_asked: int | None = None  #: how many of those the rule asks for at most; None: for none
+
+
+def files_of(claim: Claim, paths: Sequence[Path]) -> Files:
+    """The files of a claimed job, sorted by what they are to its model; `paths` are those of its inputs."""
+    groups: dict[str, list[str]] = {}
+    for one, path in zip(claim.inputs, paths, strict=True):
+        groups.setdefault(one.name, []).append(str(path))
+    earlier = sorted((int(name.removeprefix(EARLIER)), name) for name in groups if name.startswith(EARLIER))
+    return Files(
+        inputs=tuple(groups.pop("", ())),
+        earlier=tuple(tuple(groups.pop(name)) for _, name in earlier),
+        named={name: tuple(files) for name, files in groups.items()},
+        earlier_asked=claim.earlier_asked,
+    )
 
 
 class RunRequest(Files, frozen=True, extra="forbid"):
@@ -81,6 +96,7 @@ class RunReply(BaseModel, frozen=True, extra="forbid"):
     files: tuple[ResultFile, ...]
     timings: Mapping[str, float]  #: seconds by stage
     findings: tuple[Finding, ...] = ()
+    lines: tuple[str, ...] = ()  #: boxes, landmarks, verdicts and maps, each in one plain sentence
     cautions: tuple[str, ...] = ()
 
 

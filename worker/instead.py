@@ -52,6 +52,7 @@ def unanswered(answer: Answer, role: Role) -> str:
         Role.REPORT: "; report_instead in its settings would send it in an older form",
         Role.OLDER_REPORT: "; report_instead in its settings may name another form",
         Role.SEGMENTATION: "; without_segmentation in its settings would do without",
+        Role.PARAMETRIC_MAP: "; without_maps in its settings would do without",
         Role.REJECTION_NOTE: '; superseded = "keep" in its settings would send no such notes',
     }.get(role, "")
     return f"{answer.because}: {_ENABLE}{setting}"
@@ -73,6 +74,8 @@ class Substitution:
             return Declined(
                 f"{answer.because}: {_ENABLE}; the report goes without it, as without_segmentation says", None
             )
+        if role is Role.PARAMETRIC_MAP and peer.without_maps:
+            return Declined(f"{answer.because}: the report goes without it, as without_maps says", None)
         if role not in (Role.REPORT, Role.OLDER_REPORT):
             return None
         form = next(_forms_after(claim.result.sop_class, peer), None)

@@ -1,6 +1,7 @@
 """
 Does the archive really have it? Peers with confirm = "find" are asked, some time after they said yes; those
-with confirm = "commitment" have to answer for it (`worker/commit.py`).
+with confirm = "commitment" have to answer for it (`worker/commit.py`). With "best" it is the one, else the
+other, and their answer is believed where they offer neither.
 
 A rejection note is proved by the archive's answer: one that obeys may hide the note as well. Whether it
 obeys is told by asking for what the note names.
@@ -21,7 +22,7 @@ from ledger.errors import PeerError, SiteError
 from ledger.result import Role
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from worker.commit import commit
+from worker.commit import commit, proof_without_query
 from worker.deliver import proof_by_answer
 from worker.settings import WorkerSite
 
@@ -51,7 +52,7 @@ def prove(ledger: Ledger, site: WorkerSite, ask: Ask) -> None:
             for note in notes:
                 with suppress(IllegalTransition):
                     _prove_note(ledger, peer, ask, note)
-            if peer is not None and peer.confirm == "commitment":
+            if peer is not None and peer.vouches:
                 commit(ledger, site, peer, mine, ask)
                 continue
             for delivery in mine:
@@ -60,6 +61,9 @@ def prove(ledger: Ledger, site: WorkerSite, ask: Ask) -> None:
                     _prove(ledger, site, ask, delivery, now)
         except IllegalTransition:
             continue  # The same, between two steps of one request: the next round sees how it stands.
+        except QueryRefused as refused:
+            because = f'{refused}: set confirm = "answer" for this peer'
+            log.warning("proof.refused", peer=name, because=because)
         except PeerError as error:
             log.warning("proof.peer_silent", peer=name, because=str(error))
         except SiteError as away:
@@ -92,7 +96,15 @@ def _prove(ledger: Ledger, site: WorkerSite, ask: Ask, delivery: DeliveryRecord,
     if peer is None or peer.confirm == "answer":
         # A worker that died between the answer and its confirmation left this; the answer is on record.
         ledger.confirm_delivery(delivery.id, proof_by_answer(delivery.status))
-    elif ask(peer, delivery):
+        return
+    try:
+        found = ask(peer, delivery)
+    except QueryRefused as refused:
+        if peer.confirm != "best":
+            raise
+        ledger.confirm_delivery(delivery.id, proof_without_query(delivery, refused))
+        return
+    if found:
         ledger.confirm_delivery(delivery.id, f"found in the archive by {peer.asked_by}")
     elif now - (delivery.sent_at or now) >= site.delivery.proof_patience_s:
         because = (

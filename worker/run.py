@@ -21,6 +21,7 @@ from models.contract import Context
 from models.registry import provenance_of
 from results.findings import Findings, refused
 from results.provenance import Run
+from results.sentences import sentences
 from worker.encode import check, encode, summary
 from worker.exchange import RunReply, RunRequest, Stage
 from worker.given import Unusable, Usable, read_given
@@ -91,6 +92,7 @@ def analyse(
         files=tuple(files),
         timings=clock.seconds,
         findings=tuple(summary(findings)),
+        lines=tuple(sentences(findings, source)),
         cautions=findings.cautions,
     )
 

@@ -90,10 +90,11 @@ class DeliverySettings(BaseModel, frozen=True, extra="forbid"):
     proof_after_s: float = Field(default=2.0, ge=0)
     # Not found for this long after sending: it is sent again.
     proof_patience_s: float = Field(default=600.0, gt=0)
-    # Peers with confirm = "commitment": how long our association stays open for the archive's report …
+    # Storage commitment (confirm = "commitment" or "best"): how long our association stays open for the
+    # archive's report …
     commitment_linger_s: float = Field(default=2.0, ge=0)
     # … and how long one may come on an association of the archive's own, before it is asked by C-FIND.
-    commitment_patience_s: float = Field(default=600.0, gt=0)
+    commitment_patience_s: float = Field(default=120.0, gt=0)
     stop_s: float = Field(default=20.0, gt=0)  # What SIGTERM grants to deliveries on their way.
 
     @model_validator(mode="after")

@@ -7,13 +7,12 @@ conditions hold whatever the rules of a site let through.
 import re
 from collections.abc import Mapping
 
+from dicom_node.conditions import contrast_given
 from models.manifest import Input
 from results.source import Source
 
 # A hundredth of a millimetre is rounding of positions.
 _ROUNDING_MM = 0.01
-#: What scanners write into Contrast/Bolus Agent (0018,0010) where none was given.
-_NO_AGENT = frozenset({"", "NO", "NONE", "N/A", "NA", "WITHOUT", "NO CONTRAST", "NON CONTRAST", "OHNE"})
 
 
 def why_unsuitable(
@@ -71,7 +70,7 @@ def _patterns(wanted: Input, headers: Mapping[str, str]) -> _Because:
 def _contrast(wanted: Input, headers: Mapping[str, str]) -> _Because:
     if wanted.contrast is None:
         return None
-    given = headers.get("ContrastBolusAgent", "").strip().upper() not in _NO_AGENT
+    given = contrast_given(headers)
     if given is wanted.contrast:
         return None
     words = {True: "images with contrast medium", False: "images without contrast medium"}

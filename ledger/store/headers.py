@@ -44,6 +44,7 @@ def series_values(arrival: Arrival, study_id: int) -> dict[str, object]:
 def instance_values(arrival: Arrival, *, study_id: int, series_id: int, now: float) -> dict[str, object]:
     """The columns of an instance."""
     headers = arrival.headers
+    position = _decimals(headers, "ImagePositionPatient", 3)
     return {
         "study_id": study_id,
         "series_id": series_id,
@@ -60,8 +61,10 @@ def instance_values(arrival: Arrival, *, study_id: int, series_id: int, now: flo
         "instance_number": _integer(headers, "InstanceNumber"),
         # Absent means one (PS3.3 §C.7.6.6: it is required of multi-frame images only).
         "frames": max(1, _integer(headers, "NumberOfFrames") or 1),
-        "position": _decimals(headers, "ImagePositionPatient", 3),
+        "position": position,
         "orientation": _decimals(headers, "ImageOrientationPatient", 6),
+        # A thousand slices say a thousand times the same; of a radiograph each says what it is.
+        "headers": dict(headers) if position is None else None,
     }
 
 

@@ -14,7 +14,7 @@ from ledger.store.database import Database, Transaction
 
 _PAGE = 20  # Studies; each may have thousands of instances.
 #: What a viewer is shown. A rejection note is for archives: here the newer result just takes the place.
-_MODALITY = {Role.SEGMENTATION: "SEG", Role.REPORT: "SR"}
+_MODALITY = {Role.SEGMENTATION: "SEG", Role.PARAMETRIC_MAP: "OT", Role.REPORT: "SR"}
 
 
 class Holdings(Database):
@@ -108,7 +108,9 @@ def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, list[HeldSeries]]
     newer = result.alias("newer")
     # Not only by the next one: that may have been overtaken before it made anything.
     made_again = exists().where(
-        later.c.series_id == job.c.series_id,
+        later.c.study_id == job.c.study_id,
+        later.c.subject == job.c.subject,
+        later.c.shadow == job.c.shadow,
         later.c.rule == job.c.rule,
         later.c.id > job.c.id,
         newer.c.job_id == later.c.id,

@@ -85,6 +85,7 @@ class Jobs(Database):
                 destinations=tuple(row.destinations),
                 inputs=_inputs(tx, row.id),
                 predecessor=_predecessor(tx, row),
+                earlier_asked=row.earlier_asked,
             )
 
     def renew_job(self, claim: Claim) -> bool:
@@ -194,19 +195,29 @@ class Jobs(Database):
             if owner is not None and lock(tx, STUDY, owner).state == StudyState.PURGED:
                 raise IllegalTransition(f"job {job_id} cannot run again: the images of its study were purged")
             row = lock(tx, JOB, job_id)
+            if (
+                tx.connection.execute(select(job_input.c.id).where(job_input.c.job_id == row.id)).first()
+                is None
+            ):
+                raise IllegalTransition(f"job {job_id} cannot run again: images that it needs were purged")
             move(tx, JOB, row, JobEvent.RESUBMITTED, because=because, attempts=0, next_attempt_at=tx.now)
             hint_jobs(tx, [(row.id, row.priority)])
 
 
 def _inputs(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:
     query = (
-        select(instance.c.sop_instance, instance.c.path, instance.c.digest)
+        select(instance.c.sop_instance, instance.c.path, instance.c.digest, job_input.c.input)
         .join(job_input, job_input.c.instance_id == instance.c.id)
         .where(job_input.c.job_id == job_id)
         .order_by(job_input.c.id)
     )
     return tuple(
-        JobInput(sop_instance=Uid(row.sop_instance), path=row.path, digest=Digest(row.digest))
+        JobInput(
+            sop_instance=Uid(row.sop_instance),
+            path=row.path,
+            digest=Digest(row.digest),
+            name=row.input or "",
+        )
         for row in tx.connection.execute(query)
     )
 

@@ -26,6 +26,7 @@ from ledger.store.retention import Retention
 from ledger.store.studies import Studies
 from ledger.store.sweep import Sweep
 from ledger.store.usages import Usages
+from ledger.store.waiting import Waiting
 
 
 class Ledger(
@@ -36,6 +37,7 @@ class Ledger(
     Choosing,
     Usages,
     Jobs,
+    Waiting,
     Deliveries,
     Commitments,
     Witnesses,

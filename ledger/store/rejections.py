@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, insert, select
 
 from ledger.delivery import DeliveryState
-from ledger.identifiers import DeliveryId, JobId, SeriesId, StudyId
+from ledger.identifiers import DeliveryId, JobId, StudyId
 from ledger.rejection import OwedNote, RejectionRecord, Standing, owed_notes
 from ledger.result import NewResult
 from ledger.schema import delivery, job, rejected, result, study
@@ -29,7 +29,8 @@ class Rejections(Database):
             study.c.state.in_((StudyState.OPEN, StudyState.CLOSED)),
             exists().where(
                 job.c.study_id == study.c.id,
-                later.c.series_id == job.c.series_id,
+                later.c.study_id == job.c.study_id,
+                later.c.subject == job.c.subject,
                 later.c.rule == job.c.rule,
                 later.c.id > job.c.id,
                 there.c.job_id == job.c.id,
@@ -99,7 +100,7 @@ def _named() -> ColumnElement[bool]:
 
 def _standings(tx: Transaction, where: ColumnElement[bool]) -> Iterable[Standing]:
     query = (
-        select(delivery, job.c.series_id, job.c.rule, result.c.purged, _named().label("named"))
+        select(delivery, job.c.subject, job.c.rule, result.c.purged, _named().label("named"))
         .join(job, job.c.id == delivery.c.job_id)
         .join(result, result.c.id == delivery.c.result_id)
         .where(where, ~delivery.c.note)
@@ -111,7 +112,7 @@ def _standings(tx: Transaction, where: ColumnElement[bool]) -> Iterable[Standing
         yield Standing(
             delivery_id=DeliveryId(row.id),
             study_id=StudyId(row.study_id),
-            series_id=SeriesId(row.series_id),
+            subject=row.subject,
             rule=row.rule,
             job_id=JobId(row.job_id),
             peer=row.peer,

@@ -18,7 +18,7 @@ from ledger.schema import (
     study,
 )
 from ledger.store.database import Database
-from ledger.store.moves import STUDY, lock, move
+from ledger.store.moves import JOB, STUDY, lock, locked, move
 from ledger.store.quarantine import without_row
 from ledger.store.rows import study_record
 from ledger.study import StudyEvent, StudyRecord, StudyState
@@ -35,15 +35,21 @@ class Retention(Database):
     def purgeable_studies(self, *, older_than: float) -> list[StudyRecord]:
         """Closed studies whose last arrival was before the time `older_than`, the oldest first.
 
-        Every job is done or cancelled and every delivery committed, declined or cancelled: nobody needs the
-        files any more.
+        Every job is done or cancelled and every delivery committed, declined or cancelled, and no job about
+        another study needs it as an earlier examination: nobody needs the files any more.
         """
         unfinished = exists().where(job.c.study_id == study.c.id, job.c.state.not_in(_OVER))
+        needed = exists().where(
+            instance.c.study_id == study.c.id,
+            job_input.c.instance_id == instance.c.id,
+            job.c.id == job_input.c.job_id,
+            job.c.state.not_in(_OVER),
+        )
         undelivered = exists().where(delivery.c.study_id == study.c.id, delivery.c.state.not_in(_SETTLED))
         query = (
             select(study)
             .where(study.c.state == StudyState.CLOSED, study.c.last_arrival_at < older_than)
-            .where(~unfinished, ~undelivered)
+            .where(~unfinished, ~undelivered, ~needed)
             .order_by(study.c.last_arrival_at, study.c.id)
         )
         with self.read() as tx:
@@ -64,6 +70,16 @@ class Retention(Database):
             if needing is not None:
                 raise IllegalTransition(
                     f"study {study_id} cannot be purged: job {needing.id} is {needing.state}"
+                )
+            # Jobs about other studies of the patient, for which this one is an earlier examination.
+            users = select(job_input.c.job_id).where(
+                job_input.c.instance_id.in_(select(instance.c.id).where(instance.c.study_id == row.id))
+            )
+            using = locked(tx, JOB, job.c.id.in_(users) & (job.c.study_id != row.id))
+            busy = next((one for one in using if one.state not in _OVER), None)
+            if busy is not None:
+                raise IllegalTransition(
+                    f"study {study_id} cannot be purged: job {busy.id} of another study needs its images"
                 )
             undelivered = select(delivery.c.id, delivery.c.state, delivery.c.peer)
             undelivered = undelivered.where(delivery.c.study_id == row.id, delivery.c.state.not_in(_SETTLED))
@@ -89,6 +105,9 @@ class Retention(Database):
                 )
             )
             tx.connection.execute(delete(job_input).where(job_input.c.job_id.in_(jobs)))
+            # All of theirs, and not only what goes: half of an input set is another input set.
+            theirs_too = [one.id for one in using]
+            tx.connection.execute(delete(job_input).where(job_input.c.job_id.in_(theirs_too)))
             tx.connection.execute(delete(instance).where(instance.c.study_id == row.id))
             tx.connection.execute(update(result).where(kept).values(purged=True))
             tx.connection.execute(update(series).where(series.c.study_id == row.id).values(instances=0))

@@ -76,6 +76,7 @@ def instance_record(row: Row[Any]) -> InstanceRecord:
         frames=row.frames,
         position=(position[0], position[1], position[2]) if position else None,
         orientation=tuple(row.orientation) if row.orientation else None,
+        headers=row.headers,
     )
 
 

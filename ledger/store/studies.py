@@ -176,8 +176,9 @@ def _insert_notes(tx: Transaction, study_id: int, generation: int, notes: Sequen
 
 
 def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> JobId | None:
-    """Open a job, overtaking earlier ones of the same rule and series. None if it exists already."""
-    same = (job.c.study_id == owner.id) & (job.c.series_id == new.series_id) & (job.c.rule == new.rule)
+    """Open a job, overtaking earlier ones of the same rule about the same. None if it exists already."""
+    subject = new.subject or str(new.series_id)
+    same = (job.c.study_id == owner.id) & (job.c.subject == subject) & (job.c.rule == new.rule)
     earlier = locked(tx, JOB, same & (job.c.shadow == new.shadow))
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
     values = {
@@ -185,8 +186,10 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         "study_id": owner.id,
         "series_id": new.series_id,
         "rule": new.rule,
+        "subject": subject,
         "model": new.model,
         "settings": dict(new.settings),
+        "earlier_asked": new.earlier_asked,
         "priority": new.priority,
         "destinations": list(new.destinations),
         "state": JobState.QUEUED,
@@ -196,7 +199,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         "outcome": None,
         "model_identity": "",
         "created_at": tx.now,
-        "next_attempt_at": tx.now,
+        "next_attempt_at": tx.now + new.wait_s,
         "timings": {},
         "supersedes": max((row.id for row in earlier), default=None),
         "predecessor": None,
@@ -208,7 +211,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
     if job_id is None:
         _restore_inputs(tx, new)
         return None
-    _insert_inputs(tx, job_id, new)
+    insert_inputs(tx, job_id, new)
     beside = ", as a shadow run" if new.shadow else ""
     note(
         tx,
@@ -232,7 +235,8 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
     _withdraw(tx, [row.id for row in earlier], job_id)
     predecessor = _predecessor(tx, [row.id for row in earlier], new)
     tx.connection.execute(update(job).where(job.c.id == job_id).values(predecessor=predecessor))
-    hint_jobs(tx, [(job_id, new.priority)])
+    if not new.wait_s:  # Else the sweep hints at it, once it is due.
+        hint_jobs(tx, [(job_id, new.priority)])
     return JobId(job_id)
 
 
@@ -269,9 +273,14 @@ def _predecessor(tx: Transaction, overtaken: Sequence[int], new: NewJob) -> int 
     return found
 
 
-def _insert_inputs(tx: Transaction, job_id: int, new: NewJob) -> None:
-    if new.inputs:
-        rows = [{"job_id": job_id, "instance_id": instance_id} for instance_id in new.inputs]
+def insert_inputs(tx: Transaction, job_id: int, new: NewJob) -> None:
+    """Record which instances a job works on, and which input of the model each of them fills."""
+    names = new.names or ("",) * len(new.inputs)
+    rows = [
+        {"job_id": job_id, "instance_id": instance_id, "input": name or None}
+        for instance_id, name in zip(new.inputs, names, strict=True)
+    ]
+    if rows:
         tx.connection.execute(insert(job_input), rows)
 
 
@@ -282,4 +291,4 @@ def _restore_inputs(tx: Transaction, new: NewJob) -> None:
         select(job_input.c.id).where(job_input.c.job_id == job_id).limit(1)
     ).first()
     if present is None:
-        _insert_inputs(tx, job_id, new)
+        insert_inputs(tx, job_id, new)

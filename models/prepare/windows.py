@@ -166,7 +166,8 @@ class _Run:
     def _finish(self, axis: int, parts: Iterator[tuple[slice, Tensor, Tensor]]) -> None:
         for planes, sums, weights in parts:
             where = tuple(planes if at == axis else slice(None) for at in range(len(self.tiling.size)))
-            self._keep(where, self.reducer(sums.div_(weights)))
+            # In the type of the sums: with any other, all of them would be turned into it beside themselves.
+            self._keep(where, self.reducer(sums.div_(weights.to(sums.dtype))))
 
     def _keep(self, where: tuple[slice, ...], part: Tensor) -> None:
         size = self.tiling.size

@@ -9,7 +9,11 @@ from dicom_node.status import Rejection
 SCANNER = PeerSettings(
     name="scanner", ae_title="CT1", host="10.1.0.5", port=104, send=False, addresses=("10.1.0.0/16",)
 )
-ARCHIVE = PeerSettings(name="archive", ae_title="ARCHIVE", host="10.2.0.1", port=104, receive=False)
+# It calls back to report about what it got, and has nothing else to say.
+REPORTER = PeerSettings(name="reporter", ae_title="REPORTER", host="10.4.0.1", port=104, receive=False)
+ARCHIVE = PeerSettings(
+    name="archive", ae_title="ARCHIVE", host="10.2.0.1", port=104, receive=False, confirm="answer"
+)
 
 
 def judge(
@@ -18,7 +22,7 @@ def judge(
     answer = refusal(
         Request(calling=calling, called=called, address=address),
         settings=NodeSettings(**changes),
-        peers=(SCANNER, ARCHIVE),
+        peers=(SCANNER, ARCHIVE, REPORTER),
         open_associations=open_associations,
         room=room,
     )
@@ -47,6 +51,7 @@ def test_a_wrong_called_ae_title_is_refused_unless_the_site_does_not_mind() -> N
         ("CT1", "10.9.0.5", Rejection.CALLING_AE_TITLE_UNKNOWN),
         ("CT2", "10.1.0.5", Rejection.CALLING_AE_TITLE_UNKNOWN),
         ("ARCHIVE", "10.2.0.1", Rejection.CALLING_AE_TITLE_UNKNOWN),
+        ("REPORTER", "10.4.0.1", None),
     ],
 )
 def test_only_known_callers_from_their_own_addresses(calling, address, expected) -> None:

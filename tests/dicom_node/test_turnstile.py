@@ -11,7 +11,9 @@ from dicom_node.settings import NodeSettings
 from dicom_node.turnstile import Turnstile
 
 SCANNER = PeerSettings(name="ct", ae_title="CT", host="ct.hospital", port=104, addresses=("10.1.0.0/16",))
-ARCHIVE = PeerSettings(name="pacs", ae_title="PACS", host="10.2.0.1", port=104, receive=False)
+ARCHIVE = PeerSettings(
+    name="pacs", ae_title="PACS", host="10.2.0.1", port=104, receive=False, confirm="answer"
+)
 NEAR = PeerSettings(name="near", ae_title="NEAR", host="10.3.0.1", port=104)
 
 

@@ -19,9 +19,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
 
 def archive(peer: Orthanc, **more: object) -> PeerSettings:
-    return PeerSettings(
-        name="archive", ae_title=peer.ae_title, host="127.0.0.1", port=peer.dicom_port, deadline_s=5, **more
-    )
+    how = {"confirm": "answer", "deadline_s": 5, **more}
+    return PeerSettings(name="archive", ae_title=peer.ae_title, host="127.0.0.1", port=peer.dicom_port, **how)
 
 
 def images(bench: WorkerBench, paths: list[Path]) -> JobId:

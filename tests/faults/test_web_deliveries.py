@@ -68,7 +68,7 @@ def test_a_token_that_expired_is_renewed_and_the_results_go_on(tmp_path: Path) -
 
     with web_server(guarded) as server:
         web = server.peer.web.model_copy(update={"auth": "bearer", "token_file": token})
-        peer = server.peer.model_copy(update={"web": web})
+        peer = server.peer.model_copy(update={"web": web, "confirm": "answer"})
         with worker_bench(tmp_path, peers=(peer,)) as bench:
             job_id = done(bench)
             bench.start("deliver")

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
 
 def archive(port: int, **more: object) -> PeerSettings:
-    return PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=port, deadline_s=5, **more)
+    how = {"confirm": "answer", "deadline_s": 5, **more}
+    return PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=port, **how)
 
 
 def done(bench: WorkerBench, *names: str) -> JobId:

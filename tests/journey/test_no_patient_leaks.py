@@ -70,12 +70,13 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
         StudyComments="seen by Dr Canarius",
     )
     said: list[str] = []
+    ended: list[str] = []
     with orthanc(tmp_path / "archive") as archive, redis(tmp_path / "redis") as queue:
         listening = threading.Event()
 
         def overhear() -> None:
             # Without a time limit: nothing may be said for seconds while a busy machine starts the site.
-            with redis_client.Redis.from_url(queue.url).monitor() as monitor:
+            with redis_client.Redis.from_url(queue.url, socket_timeout=None).monitor() as monitor:
                 listening.set()
                 try:
                     for command in monitor.listen():
@@ -83,8 +84,10 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
                         said.append(text)
                         # Celery's messages carry their body in base 64.
                         said.extend(base64.b64decode(body).decode() for body in BODY.findall(text))
-                except Exception:  # the server was stopped at the end of the test: there is no more to hear
-                    return
+                except (
+                    Exception
+                ) as error:  # the server was stopped at the end of the test, or it is told below
+                    ended.append(f"{type(error).__name__}: {error}")
 
         threading.Thread(target=overhear, daemon=True).start()
         assert listening.wait(10)
@@ -108,7 +111,7 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
         log = running.log
 
     assert len(log) > 200, "the site said nothing at all: there is nothing to search"
-    assert any("job_id" in command for command in said), "no message was overheard"
+    assert any("job_id" in command for command in said), f"no message was overheard: {ended}, {said[-3:]}"
     for canary in CANARIES:
         assert canary not in log
         assert canary not in status

@@ -8,6 +8,7 @@ from pydicom import Dataset
 
 from results.check import check_results
 from results.findings import Findings
+from results.parametric_map import build_maps
 from results.provenance import Run
 from results.report import build_report
 from results.segmentation import build_segmentation
@@ -25,6 +26,7 @@ class Made:
     run: Run
     report: Path
     segmentation: Path | None
+    maps: tuple[Path, ...] = ()
 
     @property
     def seg(self) -> Dataset:
@@ -37,11 +39,16 @@ class Made:
 
     @property
     def files(self) -> list[Path]:
-        return [path for path in (self.segmentation, self.report) if path is not None]
+        return [path for path in (self.segmentation, *self.maps, self.report) if path is not None]
 
     def check(self) -> None:
         check_results(
-            self.findings, self.source, self.run, report=self.report, segmentation=self.segmentation
+            self.findings,
+            self.source,
+            self.run,
+            report=self.report,
+            segmentation=self.segmentation,
+            maps=self.maps,
         )
 
 
@@ -63,5 +70,9 @@ def make(
     path = folder / "segmentation.dcm" if segmentation is not None else None
     if segmentation is not None and path is not None:
         write(segmentation, path)
-    write(build_report(said, of, run, segmentation), folder / "report.dcm")
-    return Made(said, of, run, folder / "report.dcm", path)
+    maps = build_maps(said, of, run)
+    written = tuple(folder / f"map{index}.dcm" for index in range(len(maps)))
+    for dataset, place in zip(maps, written, strict=True):
+        write(dataset, place)
+    write(build_report(said, of, run, segmentation, maps), folder / "report.dcm")
+    return Made(said, of, run, folder / "report.dcm", path, written)

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from ledger.errors import ModelError
 from results import codes
 from results.check import CheckFailed
-from results.check_report import walk
+from results.content import walk
 from results.expect import code_of
 from results.segmentation import build_segmentation
 from tests.results.made import Made, make

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from ledger.job import Outcome
 from results import codes
 from results.check import CheckFailed
-from results.check_report import numbers
+from results.content import numbers
 from results.expect import as_code
 from results.findings import Findings, Segment
 from results.grid import NotEncodable

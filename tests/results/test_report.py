@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes as standard
 
 from ledger.job import Outcome
 from results import codes
-from results.check_report import numbers, walk
+from results.content import numbers, walk
 from results.expect import as_code, code_of
 from results.findings import Findings, Measurement
 from results.report import comments, referenced_instances

@@ -12,6 +12,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from dicom_node.commitment_messages import Request, decode_request
 from dicom_node.peers import PeerSettings
 from dicom_node.query import QueryRefused
+from dicom_node.readback import find_instance
 from dicom_node.settings import SpoolSettings
 from ledger.commitment import CommitmentState
 from ledger.delivery import DeliveryEvent, DeliveryRecord, DeliveryState
@@ -22,6 +23,7 @@ from ledger.store.ledger import Ledger
 from tests.dicom_node.raw_peer import peer as peer_at
 from tests.ledger.site import claim, finish, queued_job
 from tests.ledger.site import send as record_send
+from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port
 from worker.commit import Step, commit, step
 from worker.proof import prove
@@ -68,13 +70,15 @@ def archive(status: int = 0x0000) -> Iterator[Archive]:
         server.shutdown()
 
 
-def site(tmp_path: Path, port: int, patience: DeliverySettings = AT_ONCE) -> WorkerSite:
+def site(
+    tmp_path: Path, port: int, patience: DeliverySettings = AT_ONCE, confirm: str = "commitment"
+) -> WorkerSite:
     return WorkerSite(
         ledger=LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.sqlite"),
         spool=SpoolSettings(path=tmp_path / "spool"),
         queue=QueueSettings(url="redis://127.0.0.1:1/0"),
         delivery=patience,
-        peers=(peer_at(port, name="PACS", ae_title="PACS", confirm="commitment", deadline_s=5),),
+        peers=(peer_at(port, name="PACS", ae_title="PACS", confirm=confirm, deadline_s=5),),
     )
 
 
@@ -221,6 +225,70 @@ def test_an_archive_without_commitment_and_search_is_asked_again_but_never_belie
         prove(ledger, site(tmp_path, pacs.port, OVER), refused)
     assert len(pacs.requests) == 2
     assert states(ledger, job_id) == ["sent"] * 2
+
+
+def test_unless_told_otherwise_the_archive_has_to_answer_for_every_result(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    assert PeerSettings(name="PACS", ae_title="PACS", host="pacs", port=104).confirm == "best"
+    job_id = sent(ledger)
+    with archive() as pacs:
+        prove(ledger, site(tmp_path, pacs.port, confirm="best"), never)
+        report(ledger, pacs.requests[0])
+    assert states(ledger, job_id) == ["committed"] * 2
+    assert "storage commitment" in ledger.deliveries_of(job_id)[0].because
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_without_its_word_the_best_proof_is_being_found(ledger: Ledger, tmp_path: Path, how: str) -> None:
+    job_id = sent(ledger)
+    with archive(status=0x0213 if how == "refused" else 0) as pacs:
+        prove(ledger, site(tmp_path, pacs.port, confirm="best"), never)
+        over = site(tmp_path, pacs.port, AT_ONCE if how == "refused" else OVER, confirm="best")
+        prove(ledger, over, finds(True))
+        prove(ledger, over, finds(True))
+    assert states(ledger, job_id) == ["committed"] * 2
+    assert ledger.deliveries_of(job_id)[0].because.startswith("found in the archive by C-FIND (storage comm")
+
+
+def test_an_archive_that_offers_neither_is_believed_and_that_is_recorded(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    job_id = sent(ledger)
+    with storescp(tmp_path / "archive") as plain:  # DCMTK's: it stores, and does nothing else
+        here = site(tmp_path, plain.port, confirm="best")
+
+        def find(peer: PeerSettings, delivery: DeliveryRecord) -> bool:
+            result = delivery.result
+            return find_instance(
+                peer, calling=AETitle("WETREAD"), study=result.study, series=result.series,
+                sop_instance=result.sop_instance, deadline_s=5,
+            )  # fmt: skip
+
+        prove(ledger, here, find)
+        prove(ledger, here, find)
+    assert states(ledger, job_id) == ["committed"] * 2
+    because = ledger.deliveries_of(job_id)[0].because
+    assert because.startswith("the peer answered 0x0000, and it cannot be asked whether it has it: ")
+    assert "(storage commitment 2.25." in because
+
+
+def test_a_peer_of_the_web_is_asked_by_qido_and_believed_where_that_is_refused(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    found, refused = sent(ledger), sent(ledger, "1.2.4")
+    web = PeerSettings.model_validate({"name": "PACS", "web": {"url": "http://127.0.0.1:1/dicom-web"}})
+    here = site(tmp_path, 1).model_copy(update={"peers": (web,)})
+
+    def find(peer: PeerSettings, delivery: DeliveryRecord) -> bool:
+        if delivery.job_id == refused:
+            raise QueryRefused("QIDO-RS is not offered")
+        return True
+
+    prove(ledger, here, find)
+    assert {one.because for one in ledger.deliveries_of(found)} == {"found in the archive by QIDO-RS"}
+    (because,) = {one.because for one in ledger.deliveries_of(refused)}
+    assert because.endswith("it cannot be asked whether it has it: QIDO-RS is not offered")
 
 
 def test_a_reason_that_says_nothing_of_the_instance_leads_to_a_search(ledger: Ledger, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ledger.delivery import DeliveryEvent
 from worker.deliver import backoff_s, entry
 from worker.settings import DeliverySettings
 
-PEER = PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=11112)
+PEER = PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=11112, confirm="answer")
 PATIENCE = DeliverySettings()
 
 

@@ -53,7 +53,7 @@ def archive(*takes: str, answers: int = 0x0000, **settings: object) -> Iterator[
         ae.add_supported_context(sop_class, ExplicitVRLittleEndian)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
     try:
-        yield peer(server.server_address[1], superseded="keep", **settings), held
+        yield peer(server.server_address[1], superseded="keep", confirm="answer", **settings), held
     finally:
         server.shutdown()
 
@@ -174,7 +174,7 @@ def test_a_status_that_refuses_the_kind_counts_like_a_context_that_was_not_accep
 
 
 def test_once_the_archive_allows_it_an_operator_sends_the_report_after_all(tmp_path: Path) -> None:
-    with overtaken(tmp_path, peer(1)) as before:
+    with overtaken(tmp_path, peer(1, confirm="answer")) as before:
         with archive(SEG, SR_COMPREHENSIVE, **OLDER) as (there, _):
             before.site = before.site.model_copy(update={"peers": (there,)})
             site = before.again()
@@ -275,7 +275,7 @@ def test_dcmtk_with_a_short_list_of_sop_classes_gets_a_report_that_it_can_print(
     )
     accepts = ("-xf", str(configuration), "Default")
     with storescp(tmp_path / "in", accepts=accepts) as scp:
-        there = peer(scp.port, superseded="keep", without_segmentation=True, **OLDER)
+        there = peer(scp.port, superseded="keep", confirm="answer", without_segmentation=True, **OLDER)
         with overtaken(tmp_path, there) as site:
             job_id = site.result()
             site.deliver()

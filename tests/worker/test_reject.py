@@ -20,7 +20,8 @@ pytestmark = pytest.mark.peer
 
 
 def pacs(port: int, name: str = "PACS", **how: object) -> PeerSettings:
-    return PeerSettings(name=name, ae_title="PACS", host="127.0.0.1", port=port, deadline_s=5, **how)
+    how = {"confirm": "answer", "deadline_s": 5, **how}
+    return PeerSettings(name=name, ae_title="PACS", host="127.0.0.1", port=port, **how)
 
 
 def named(note: pydicom.Dataset) -> set[str]:
