@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
 
 from console.tables import Value
 
@@ -43,6 +44,14 @@ def read_report(path: Path) -> Reading:
     )
     title = str(report.ConceptNameCodeSequence[0].CodeMeaning)
     return Reading(title, values, sentences)
+
+
+def try_report(path: Path) -> Reading | None:
+    """The same; None where the file is gone, or no report."""
+    try:
+        return read_report(path)
+    except (OSError, InvalidDicomError, AttributeError):
+        return None
 
 
 def _values(group: Dataset, about: str) -> Iterator[Value]:

@@ -26,7 +26,7 @@ from ledger.result import Role
 from models.manifest import Manifest
 from models.registry import open_model
 from models.settings import BUILT_IN_ONLY, ModelsSettings
-from results.picture import overlay
+from results.picture import CannotDraw, overlay
 from worker.exchange import RunReply, RunRequest
 from worker.residents import Residents, device_named
 from worker.run import analyse
@@ -151,7 +151,10 @@ def _show(reply: RunReply, series: FolderSeries, place: Path, console: Console) 
     if reply.outcome is Outcome.FOUND:
         report = next(Path(file.path) for file in reply.files if file.role is Role.REPORT)
         # From the report as it was written: what a reader of the file will see.
-        console.print(Padding(findings_table(read_report(report).values), (0, 4)))
+        for line in reply.lines:
+            console.print(Text(f"    {line}"))
+        if values := read_report(report).values:
+            console.print(Padding(findings_table(values), (0, 4)))
     else:
         console.print(Text(f"    {reply.outcome}: {reply.because}", "yellow"))
     for caution in reply.cautions:
@@ -159,8 +162,13 @@ def _show(reply: RunReply, series: FolderSeries, place: Path, console: Console) 
     written = [Path(file.path) for file in reply.files]
     segmentation = next((Path(file.path) for file in reply.files if file.role is Role.SEGMENTATION), None)
     if segmentation is not None:
-        written.append(place / "overlay.png")
-        written[-1].write_bytes(overlay(series.paths, segmentation))
+        try:
+            picture = overlay(series.paths, segmentation)
+        except CannotDraw as error:  # The objects are made and checked; it is only their picture.
+            console.print(Text(f"    – no picture: {error}", "dim"))
+        else:
+            written.append(place / "overlay.png")
+            written[-1].write_bytes(picture)
     console.print(Text(f"    {timings(reply.timings)}", "dim"))
     for path in written:
         console.print(f"    {path}", soft_wrap=True)

@@ -15,9 +15,21 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from console.reading import try_report
 from console.settings import Site
 from console.superseded import superseded
-from console.tables import clock_time, duration, listed, local_time, plain_table, size, state, timings
+from console.tables import (
+    Value,
+    clock_time,
+    duration,
+    findings_table,
+    listed,
+    local_time,
+    plain_table,
+    size,
+    state,
+    timings,
+)
 from console.why import awaited, why
 from dicom_node.routing import without_values
 from ledger.commitment import CommitmentRecord, reason_words
@@ -27,7 +39,7 @@ from ledger.errors import WetreadError
 from ledger.event import EventRecord
 from ledger.identifiers import Uid
 from ledger.job import JobRecord
-from ledger.result import ResultRecord
+from ledger.result import ResultRecord, Role
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 
@@ -66,6 +78,8 @@ class JobStory:
     deliveries: tuple[DeliveryRecord, ...]
     commitments: tuple[CommitmentRecord, ...] = ()
     superseded: tuple[str, ...] = ()  #: by which job, and what each peer was told of it
+    says: tuple[str, ...] = ()  #: the sentences of its report
+    values: tuple[Value, ...] = ()  #: and its numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +142,15 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
         counts=tuple(counts),
         lacking=tuple(lacking),
         jobs=tuple(
-            JobStory(
-                job,
-                tuple(ledger.results_of(job.id)),
-                tuple(deliveries[job.id]),
-                tuple(ledger.commitments_of(job.id)),
-                tuple(superseded(job, jobs, deliveries, rejections, policies)),
+            _with_reading(
+                site,
+                JobStory(
+                    job,
+                    tuple(ledger.results_of(job.id)),
+                    tuple(deliveries[job.id]),
+                    tuple(ledger.commitments_of(job.id)),
+                    tuple(superseded(job, jobs, deliveries, rejections, policies)),
+                ),
             )
             for job in jobs
             if only in (None, job.id)
@@ -141,6 +158,13 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
         history=tuple(ledger.history(job_id=only) if only is not None else ledger.history(study_id=study.id)),
         now=ledger.now(),
     )
+
+
+def _with_reading(site: Site, one: JobStory) -> JobStory:
+    """The job with what its report says, as long as that lies in the spool."""
+    report = next((result for result in one.results if result.role is Role.REPORT), None)
+    reading = try_report(Path(site.spool.path, report.path)) if report is not None else None
+    return one if reading is None else replace(one, says=reading.sentences, values=reading.values)
 
 
 def page(site: Site, story: Story, *, patient: bool) -> RenderableType:
@@ -265,6 +289,8 @@ def _job(site: Site, one: JobStory, now: float) -> RenderableType:
     )
     return Group(
         facts,
+        *([Text("\n".join(["", *one.says, ""]))] if one.says else []),
+        *([findings_table(one.values)] if one.values else []),
         *([Text(), _results(site, one, now)] if one.results else []),
         *([Text(), _commitments(one.commitments, now)] if one.commitments else []),
     )
@@ -346,6 +372,8 @@ def as_values(story: Story, *, patient: bool) -> dict[str, object]:
         values["why"] = without_values(values["why"])
         for reasoned in (*values["notes"], *values["history"], *values["statements"]):
             reasoned["because"] = without_values(reasoned["because"])
+        for job in values["jobs"]:
+            job["says"] = [without_values(sentence) for sentence in job["says"]]
     return values
 
 

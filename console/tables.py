@@ -29,6 +29,9 @@ STATE_STYLES = {
 }
 
 
+_COLUMNS_MAX = 4  # More do not stand side by side on a terminal.
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """One measured value: of what, which quantity, how much, in which UCUM unit."""
@@ -59,6 +62,8 @@ def findings_table(values: Sequence[Value], truths: Mapping[Value, float] | None
     `truths` are right answers, where they are known: they stand beside the values.
     """
     abouts = list(dict.fromkeys(value.about for value in values))
+    if len(abouts) > _COLUMNS_MAX:
+        return _long_table(values)
     # Tracking identifiers begin with the model's name: once is enough, and that is not here.
     first = {about.partition(" ")[0] for about in abouts}
     common = first.pop() + " " if len(first) == 1 and len(abouts) > 1 else ""
@@ -69,6 +74,18 @@ def findings_table(values: Sequence[Value], truths: Mapping[Value, float] | None
     for name, unit in dict.fromkeys((value.name, value.unit) for value in values):
         cells = {value.about: value for value in values if (value.name, value.unit) == (name, unit)}
         table.add_row(name, *(_cell(cells.get(about), truths or {}) for about in abouts))
+    return table
+
+
+def _long_table(values: Sequence[Value]) -> Table:
+    """One row for each value: where a model says something of many things, side by side nobody reads it."""
+    table = Table(box=box.ROUNDED, header_style="bold cyan", border_style="dim", show_header=False)
+    before = None
+    for value in values:
+        table.add_row(
+            "" if value.about == before else value.about, value.name, quantity(value.value, value.unit)
+        )
+        before = value.about
     return table
 
 

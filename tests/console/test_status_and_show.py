@@ -1,10 +1,11 @@
 """What the ledger knows is what an operator sees."""
 
 import json
+from pathlib import Path
 
 from ledger.completeness import Statement, Witness
 from ledger.delivery import DeliveryEvent
-from ledger.identifiers import AETitle, Uid
+from ledger.identifiers import AETitle, JobId, Uid
 from ledger.job import JobState
 from ledger.result import Role
 from ledger.study import Completeness, RoutingNote
@@ -21,6 +22,8 @@ from tests.ledger.site import (
     send,
     slice_of,
 )
+from tests.results.everything import everything
+from tests.results.made import make
 
 
 def a_delivered_study(site: FilledSite) -> int:
@@ -78,6 +81,29 @@ def test_a_delivered_study_says_so(wetread: Wetread, site: FilledSite) -> None:
     assert "load 0.5 s, model 2.0 s" in shown
     assert "CET" in shown  # local time, with its zone
     assert shown.index("segmentation") < shown.index("report")
+
+
+def test_what_a_report_says_is_shown_with_its_numbers(
+    wetread: Wetread, site: FilledSite, tmp_path: Path
+) -> None:
+    job = a_delivered_study(site)
+    assert "Pneumothorax" not in wetread("show", job).stdout  # The report is not in the spool any more.
+    report = next(one for one in site.ledger.results_of(JobId(job)) if one.role is Role.REPORT)
+    place = site.folder / "wetread-data" / "spool" / report.path
+    place.parent.mkdir(parents=True)
+    make(tmp_path / "made", said=everything()).report.rename(place)
+
+    shown = " ".join(wetread("show", job).stdout.split())
+    assert "Pneumothorax: present, probability 93 % (calibrated; present from 30 %)." in shown
+    assert "Nodule 1: certainty 93 %, 1.88 x 4.12 x 7.5 mm, on images 3 to 5." in shown
+    assert "Carina: on image 4, certainty 75 %, +/- 1.2 mm." in shown
+    assert "Bone age" in shown
+    (told,) = json.loads(wetread("show", job, "--json").stdout)["jobs"]
+    assert "Caution: The lung bases are cut off." in told["says"]
+    values = {(one["about"], one["name"]): (one["value"], one["unit"]) for one in told["values"]}
+    assert values["lung_ct Pneumothorax", "Probability"] == (93.4, "%")
+    assert values["lung_ct Nodule 1", "Certainty of Finding"] == (93.4, "%")
+    assert values["lung_ct series", "Bone age"] == (11.25, "a")
 
 
 def test_an_open_study_is_waited_for(wetread: Wetread, site: FilledSite) -> None:

@@ -18,6 +18,7 @@ from ledger.rejection import RejectionRecord
 from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
+from results.findings import Findings
 from results.provenance import Predecessor
 from tests.ledger.site import claim, close, new_job, slice_of
 from tests.results.made import make
@@ -46,8 +47,11 @@ class Overtaken:
         self.post = Post(self.ledger, self.spool, self.site, self.workplace, owner="sender")
         self.rejections = Rejections(self.ledger, self.spool, self.site, self.workplace)
 
-    def result(self) -> JobId:
-        """One more image, and the result of all images so far, made and recorded but not yet sent."""
+    def result(self, said: Findings | None = None) -> JobId:
+        """One more image, and the result of all images so far, made and recorded but not yet sent.
+
+        It says `said`: two lungs, if left out.
+        """
         self.slices += 1
         self.ledger.record_arrivals([slice_of("1.2.3", self.slices)])
         study_id = self.ledger.studies()[0].id
@@ -58,9 +62,13 @@ class Overtaken:
         run = a_run(of)
         predecessor = held.predecessor and Predecessor.of(held.predecessor)
         run = replace(run, inputs=run.inputs[: self.slices], predecessor=predecessor)
-        made = make(self.folder / f"run{job_id}", of=of, run=run)
+        made = make(self.folder / f"run{job_id}", of=of, run=run, said=said)
+        files = [(made.segmentation, Role.SEGMENTATION), (made.report, Role.REPORT)]
+        files += [(path, Role.PARAMETRIC_MAP) for path in made.maps]
         results = []
-        for path, role in ((made.segmentation, Role.SEGMENTATION), (made.report, Role.REPORT)):
+        for path, role in files:
+            if path is None:
+                continue
             digest, size, kept = self.spool.keep_result(path)
             results.append(replace(as_result(path, role), digest=digest, size=size, path=kept))
         self.ledger.finish_job(

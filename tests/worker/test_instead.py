@@ -13,6 +13,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
+    ParametricMapStorage,
     SegmentationStorage,
 )
 from pynetdicom import AE, evt
@@ -29,9 +30,11 @@ from tests.dicom_node.raw_peer import peer
 from tests.dicom_node.web_peers import Request, says, web_server
 from tests.peers.dcmtk import storescp
 from tests.peers.programs import find
+from tests.results.everything import everything, only
 from tests.worker.overtaken import Overtaken, overtaken
 
 SEG, SR_3D = str(SegmentationStorage), str(Comprehensive3DSRStorage)
+PM = str(ParametricMapStorage)
 SR_COMPREHENSIVE, SR_ENHANCED = str(ComprehensiveSRStorage), str(EnhancedSRStorage)
 ALL = {SEG, SR_3D, SR_COMPREHENSIVE, SR_ENHANCED}
 OLDER = {"report_instead": ("comprehensive", "enhanced")}
@@ -161,6 +164,49 @@ def test_an_archive_without_segmentations_gets_the_report(tmp_path: Path) -> Non
         assert [one.id for one in site.ledger.purgeable_studies(older_than=site.ledger.now() + 1)] == [
             study.id
         ]
+
+
+def test_an_archive_that_takes_maps_gets_them_before_the_report_that_refers_to_them(tmp_path: Path) -> None:
+    with archive(*ALL, PM) as (there, held), overtaken(tmp_path, there) as site:
+        site.result(only("maps"))
+        site.deliver()
+        assert [sop_class for sop_class, _ in held] == [PM, PM, SR_3D]
+
+
+def test_an_archive_without_maps_gets_the_rest_and_nobody_is_asked(tmp_path: Path) -> None:
+    with archive(*ALL) as (there, held), overtaken(tmp_path, there) as site:
+        job_id = site.result(everything())
+        site.deliver()
+        assert [sop_class for sop_class, _ in held] == [SEG, SR_3D]
+        assert stands(site, job_id)["parametric map"] is DeliveryState.DECLINED
+        assert because(site, job_id, Role.PARAMETRIC_MAP) == (
+            "it does not accept Parametric Map Storage: the report goes without it, as without_maps says"
+        )
+
+
+def test_maps_wait_for_an_operator_where_the_site_wants_them_there(tmp_path: Path) -> None:
+    with archive(*ALL, without_maps=False) as (there, _), overtaken(tmp_path, there) as site:
+        job_id = site.result(only("maps"))
+        site.deliver()
+        assert stands(site, job_id)["parametric map"] is DeliveryState.PARKED
+        assert because(site, job_id, Role.PARAMETRIC_MAP).endswith(
+            "without_maps in its settings would do without"
+        )
+
+
+def test_maps_that_are_out_of_date_are_rejected_with_the_rest(tmp_path: Path) -> None:
+    note = "1.2.840.10008.5.1.4.1.1.88.59"
+    with archive(*ALL, PM, note) as (quiet, held):
+        with overtaken(tmp_path, quiet.model_copy(update={"superseded": "reject"})) as site:
+            for _ in range(2):
+                site.result(everything())
+                site.deliver()
+            site.reject()
+            site.deliver()
+            (record,) = site.notes()
+            roles = sorted(str(one.result.role) for one in record.names)
+            assert roles == ["parametric map", "parametric map", "report", "segmentation"]
+    assert held[-1][0] == note
 
 
 @pytest.mark.parametrize("status", [0x0122, 0xA900])

@@ -16,6 +16,7 @@ from worker.residents import Residents
 from worker.run import analyse
 
 FINE = "tests.worker.fault_models.models:Fine"
+ALL = "tests.worker.fault_models.models:Everything"
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,20 @@ def test_models_stay_loaded_and_the_one_longest_unused_makes_place():
 
     assert residents.open(names[0], allow_python=True) is fine
     assert residents.open(names[1], allow_python=True) is not slow
+
+
+def test_findings_of_every_kind_become_results_and_lines(series, tmp_path):
+    reply = analyse(request(series, tmp_path / "out", model=ALL))
+
+    roles = [Role.SEGMENTATION, Role.PARAMETRIC_MAP, Role.PARAMETRIC_MAP, Role.REPORT]
+    assert [one.role for one in reply.files] == roles
+    assert len({one.path for one in reply.files}) == len({one.series for one in reply.files}) == 4
+    assert reply.lines[0] == "Pneumothorax: present, probability 93 % (calibrated; present from 30 %)."
+    said = {(one.label, one.name): (one.value, one.unit) for one in reply.findings}
+    assert said["Nodule 1", "Certainty of Finding"] == (93.4, "%")
+    assert said["Effusion", "Threshold Value"] == (50.0, "%")
+    assert said["Carina", "Standard Deviation"] == (1.25, "mm")
+    assert said["", "Bone age"] == (11.25, "a")
+    again = analyse(request(series[::-1], tmp_path / "again", model=ALL))
+    for one, other in zip(reply.files, again.files, strict=True):
+        assert Path(one.path).read_bytes() == Path(other.path).read_bytes()
