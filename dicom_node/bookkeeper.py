@@ -11,6 +11,7 @@ slow way (`dicom_node.group`), which says no where it has to. It is tried again 
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,10 @@ from ledger.study import Arrival, ArrivalKind, Receipt
 
 log = structlog.get_logger()
 
+_LARGE_BYTES = 256 << 10  # Half a slice of a CT; below that a sync costs more than the bytes.
+_AT_ONCE = 3  # associations that send at the same time
+_WITHOUT_ROW = 512  # files; a ledger that does not keep up holds up who sends.
+_RECENT_S = 60.0  # No study is purged so soon after an instance of it was recorded.
 _GATHER_S = 0.03  # Twenty at once cost little more than one, and nobody waits.
 _MANY = 32  # If so many are there, there is no point in waiting for more.
 _AGAIN_S = 1.0  # between two tries while the ledger or the disk fails
@@ -40,10 +45,13 @@ _SETTLE_S = 15.0  # A ledger that is locked for longer does not keep a peer from
 
 
 class Promised:
-    """An instance that is durable in the daybook: Success is, or is about to be, said."""
+    """An instance that is durable in the daybook, or as a file: Success is, or is about to be, said."""
 
-    def __init__(self, number: int, page: Page, arrival: Arrival, told: Callable[[StudyId], None]) -> None:
-        self.number, self.page, self.arrival, self.told = number, page, arrival, told
+    def __init__(
+        self, number: int, page: Page | None, arrival: Arrival, told: Callable[[StudyId], None]
+    ) -> None:
+        self.number, self.arrival, self.told = number, arrival, told
+        self.page = page  #: None where it has its file, synced
         self.path = arrival.path  #: of its file, in quarantine where it contradicts what is held
         self.receipt: Receipt | None = None  #: once it has its row
         self.descriptor = -1  #: of its file, until that is synced
@@ -68,6 +76,7 @@ class Bookkeeper:
         self._number = 0
         self._without_row: dict[int, str] = {}  # Study Instance UID of each instance, by number, in order
         self._being_closed: set[str] = set()
+        self._recorded_at: dict[str, float] = {}  # of studies, by the clock that never jumps
         self._failing = self._stopping = False
         self._hurry = threading.Event()  # Somebody waits.
         self._stop = threading.Event()
@@ -106,16 +115,38 @@ class Bookkeeper:
                 return False
             number = self._number = self._number + 1
             self._without_row[number] = arrival.study.value
+        filed = self._goes_into_a_file(page, arrival)
         try:
-            page.write(arrival.address)
+            if filed:
+                self._spool.write_synced(page.blocks, len(page.contents), arrival.path)
+                failpoint("file_written")
+                page.free()
+            else:
+                page.write(arrival.address)
         except BaseException:
             self._gone([number])
             self._queue.put(None)
             raise
-        self._queue.put(Promised(number, page, arrival, told))
+        self._queue.put(Promised(number, None if filed else page, arrival, told))
         if len(self._without_row) > _MANY:
             self._hurry.set()
         return True
+
+    def _goes_into_a_file(self, page: Page, arrival: Arrival) -> bool:
+        """Whether the instance is made durable as its file at once: then its bytes are written only once.
+
+        One sync of a page is faster than one of a new file. But where many bytes come at once it is the disk
+        that is slow, and the syncs of several new files cost little more than one. What a crash leaves is a
+        file without a row, and gets one at the next start (`dicom_node.reconcile`), unless its study was
+        purged: so the study has to be one that got a row just now.
+        """
+        return (
+            len(page.contents) >= _LARGE_BYTES
+            and self._daybook.at_once() >= _AT_ONCE
+            and len(self._without_row) < _WITHOUT_ROW
+            and time.monotonic() - self._recorded_at.get(arrival.study.value, float("-inf")) < _RECENT_S
+            and not self._spool.holds(arrival.path)
+        )
 
     def in_use(self) -> int:
         """How many pages are: of instances that are coming in, or not yet carried over."""
@@ -195,7 +226,8 @@ class Bookkeeper:
                 self._sync(batch)
                 failpoint("files_synced")
                 for each in batch:
-                    each.page.free()
+                    if each.page is not None:
+                        each.page.free()
                 self._daybook.mark()
         except Exception as error:  # The outermost frame that is ours: nothing may end this thread.
             foreseen = isinstance(error, WetreadError)
@@ -218,6 +250,8 @@ class Bookkeeper:
         """Give the instance its file, not yet synced."""
         promised.tries += 1
         page, path = promised.page, promised.path
+        if page is None:
+            return
         if promised.tries == 1 and self._spool.holds(path):
             # What came first stays as it came, if it is whole: the slow way looks.
             self._spool.stage(page.header, page.data_set)
@@ -237,12 +271,20 @@ class Bookkeeper:
             because = str(error) if isinstance(error, WetreadError) else type(error).__name__
             batch[0].path = set_aside(self._spool, self._ledger, batch[0].arrival, because, None)
         else:
+            self._remember(batch)
             for each, receipt in zip(batch, receipts, strict=True):
                 if receipt.kind is ArrivalKind.CONFLICT:
                     each.path = set_aside(self._spool, self._ledger, each.arrival, CONFLICT, receipt.study_id)
                 each.receipt = receipt
                 each.told(receipt.study_id)
         self._gone([each.number for each in batch])
+
+    def _remember(self, batch: Sequence[Promised]) -> None:
+        now = time.monotonic()
+        old = [uid for uid, at in self._recorded_at.items() if now - at > _RECENT_S]
+        for uid in old:
+            del self._recorded_at[uid]
+        self._recorded_at.update({each.arrival.study.value: now for each in batch})
 
     def _sync(self, batch: Sequence[Promised]) -> None:
         """Make files and names survive a loss of power. Raises `SpoolFull` or `SpoolBroken`."""

@@ -115,6 +115,7 @@ class Page:
         self._memory[: len(told)] = told
         whole = -(-self._end // BLOCK) * BLOCK
         self._daybook._write(self._memory[:whole], _place(self._index))
+        self._daybook._out_of_hand(self._index)
         failpoint("page_written")
 
     def free(self) -> None:
@@ -134,6 +135,7 @@ class Daybook:
         self._memory = memoryview(mmap.mmap(-1, _PAGES * PAGE_BYTES))  # touched only where it is used
         self._mark_memory = memoryview(mmap.mmap(-1, BLOCK))
         self._open_numbers: set[int] = set()
+        self._in_hand: set[int] = set()  # pages that are being filled or written
         path = folder / NAME
         try:
             self._descriptor = _open(path)
@@ -148,12 +150,17 @@ class Daybook:
             if not self._free and not self._freed.wait_for(lambda: self._free, _PAGE_S):
                 return None
             index = self._free.pop()
+            self._in_hand.add(index)
         return Page(self, index, self._memory[index * PAGE_BYTES : (index + 1) * PAGE_BYTES], header)
 
     def in_use(self) -> int:
         """How many pages are not free."""
         with self._lock:
             return _PAGES - len(self._free)
+
+    def at_once(self) -> int:
+        """How many pages are being filled or written: so many associations are busy."""
+        return len(self._in_hand)
 
     def mark(self) -> None:
         """Write down that whatever is free now needs no second look. Raises `SpoolFull` or `SpoolBroken`."""
@@ -188,8 +195,13 @@ class Daybook:
             self._open_numbers.add(number)
             return number
 
+    def _out_of_hand(self, index: int) -> None:
+        with self._lock:
+            self._in_hand.discard(index)
+
     def _give_back(self, index: int, number: int | None) -> None:
         with self._lock:
+            self._in_hand.discard(index)
             self._free.append(index)
             self._freed.notify()
             if number is not None:

@@ -24,6 +24,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "folder_synced": "The file would survive a power cut; the ledger does not know it.",
         "arrivals_committed": "The ledger knows the instances; no peer was told Success.",
         "page_written": "The instance is durable in the daybook; no peer was told Success.",
+        "file_written": "A large instance is durable as a file without a row; no peer was told Success.",
         "files_named": "What was in the daybook has its files, not synced; the ledger does not know them.",
         "pages_recorded": "The ledger knows the instances; only the daybook would survive a power cut.",
         "files_synced": "The files would survive a power cut; the daybook still counts the pages as its own.",

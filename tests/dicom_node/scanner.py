@@ -1,7 +1,7 @@
 """A scanner in a few lines: it sends what it is told to, however wrong, and waits for each answer."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import count
 
 from pydicom.dataset import Dataset
@@ -40,6 +40,18 @@ def connected(port: int) -> Iterator[Callable[[Dataset], int]]:
             return int.from_bytes(elements[0x0000, 0x0900], "little")
 
         yield send
+
+
+@contextmanager
+def busy(port: int, associations: int) -> Iterator[None]:
+    """So many associations, each in the middle of an instance."""
+    with ExitStack() as stack:
+        stack.enter_context(suppress(PeerError))  # The node may be killed meanwhile.
+        with suppress(PeerError):
+            for number in range(associations):
+                association = stack.enter_context(_association(port))
+                association.send(1, _request(1, f"2.25.{number}"))  # The data set never comes.
+        yield
 
 
 def flood(port: int, slices: Iterable[Dataset]) -> None:

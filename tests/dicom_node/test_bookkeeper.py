@@ -281,6 +281,117 @@ def test_a_page_that_cannot_be_written_is_no_promise(books: Bookkeeper, ledger: 
     assert books.in_use() == 0
 
 
+# Large instances of several associations at once
+
+
+LARGE = {"rows": 400}  # 320 kB
+
+
+def in_hand(books: Bookkeeper, count: int) -> list[Page]:
+    """Pages of instances that are coming in on other associations."""
+    pages = [books.page(b"") for _ in range(count)]
+    assert all(pages)
+    return [page for page in pages if page is not None]
+
+
+def pages_written(books: Bookkeeper, monkeypatch) -> list[Page]:
+    """Fills with the pages that are written from now on."""
+    written: list[Page] = []
+    write = Page.write
+
+    def noted(page: Page, address: str) -> None:
+        written.append(page)
+        write(page, address)
+
+    monkeypatch.setattr(Page, "write", noted)
+    return written
+
+
+def test_a_large_instance_that_comes_with_others_is_a_file_before_it_is_answered(
+    books: Bookkeeper, spool: Spool, ledger: Ledger, monkeypatch
+) -> None:
+    promise(books, 1)
+    books.settle()
+    others = in_hand(books, 3)
+    written = pages_written(books, monkeypatch)
+
+    arrival = promise(books, 2, **LARGE)
+    assert files_are_whole(spool, [arrival])
+    assert not written
+    books.settle()
+    assert rows(ledger)[str(arrival.sop_instance)] == arrival.path
+    for page in others:
+        page.free()
+    until(lambda: books.in_use() == 0, within_s=5, what="the pages are free")
+
+
+@pytest.mark.parametrize("how", ["alone", "small", "new study", "again"])
+def test_everything_else_goes_into_the_daybook(
+    books: Bookkeeper, ledger: Ledger, monkeypatch, how: str
+) -> None:
+    if how != "new study":
+        promise(books, 1)
+    if how == "again":
+        promise(books, 2, **LARGE)
+    books.settle()
+    others = in_hand(books, 1 if how == "alone" else 3)
+    written = pages_written(books, monkeypatch)
+
+    promise(books, 2, **({} if how == "small" else LARGE))
+    assert len(written) == 1
+    books.settle()
+    assert len(rows(ledger)) == (1 if how == "new study" else 2)
+    for page in others:
+        page.free()
+
+
+@pytest.mark.fault
+def test_a_file_that_cannot_be_synced_is_no_promise_and_leaves_none(
+    books: Bookkeeper, spool: Spool, ledger: Ledger, monkeypatch
+) -> None:
+    first = promise(books, 1)
+    books.settle()
+    others = in_hand(books, 3)
+    page, arrival = on_page(books, 2, **LARGE)
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dicom_node.spool.os.fsync", broken)
+        with pytest.raises(SpoolBroken):
+            books.promise(page, arrival, lambda _: None)
+    for each in (page, *others):
+        each.free()
+    books.settle()
+
+    assert list(rows(ledger)) == [str(first.sop_instance)]
+    assert list(spool.files(INSTANCES)) == [first.path]
+
+
+@pytest.mark.fault
+def test_a_file_whose_row_a_dead_node_did_not_make_gets_it_at_the_next_start(
+    spool: Spool, ledger: Ledger, monkeypatch
+) -> None:
+    books = Bookkeeper(Daybook(spool.path), spool, ledger)
+    books.start()
+    promise(books, 1)
+    books.settle()
+    in_hand(books, 3)
+
+    def away(*_: object, **__: object) -> None:
+        raise LedgerAway("the ledger cannot be reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "record_arrivals", away)
+        arrival = promise(books, 2, **LARGE)
+        books.stop(within_s=5)
+    assert str(arrival.sop_instance) not in rows(ledger)
+
+    spool.reconcile(ledger)
+    assert rows(ledger)[str(arrival.sop_instance)] == arrival.path
+
+
 # After a crash
 
 

@@ -29,6 +29,12 @@ INSTANCES_SENT = {
     for ds in (ct_slice(number, rows=64, fill=number) for number in (1, 2, 3))
 }
 
+#: Large enough to become files at once, where several associations send; of the same study.
+LARGE_SENT = {
+    str(ds.SOPInstanceUID): encoded(ds)
+    for ds in (ct_slice(number, rows=400, fill=number) for number in (4, 5, 6))
+}
+
 
 def _run(site: str, armed: str, ready: Connection) -> None:
     """A node without its watch, in a process of its own, until it is killed."""
@@ -194,7 +200,7 @@ def judge(folder: Path, answers: dict[str, int]) -> int:
         acknowledged = {uid for uid, status in answers.items() if status == 0x0000}
         assert acknowledged <= set(rows), "an acknowledged instance was lost"
         for uid, instance in rows.items():
-            assert str(instance.digest) == digest_of(INSTANCES_SENT[uid])
+            assert str(instance.digest) == digest_of((INSTANCES_SENT | LARGE_SENT)[uid])
             assert digest_of_file(spool.absolute(instance.path)) == str(instance.digest)
         assert sorted(spool.files(INSTANCES)) == sorted(instance.path for instance in rows.values())
         assert not list(spool.files(INCOMING))

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ledger.failpoint import NAMES
-from tests.dicom_node.scanner import send_all
+from tests.dicom_node.scanner import busy, send_all
 from tests.faults.ingest import (
     INSTANCES_SENT,
+    LARGE_SENT,
     Ingest,
     Life,
     calls_by_thread,
@@ -190,3 +191,73 @@ def test_an_exception_between_two_steps_is_no_success(ingest: Ingest) -> None:
         assert first == 0xA700
         assert set(others) == {0x0000}
         judge(folder, answers)
+
+
+# Large instances while several associations send: each becomes a file at once, and its row follows
+
+
+def send_at_once(life: Life) -> dict[str, int]:
+    """Three large instances while three more associations are in the middle of one."""
+    with busy(life.port, 3):
+        answers = send_all(life.port, LARGE_SENT)
+        life.rest()
+    return answers
+
+
+def expect_recent(life: Life) -> dict[str, int]:
+    """Have the study recorded a moment ago."""
+    return send_all(life.port, INSTANCES_SENT)
+
+
+def test_large_instances_that_come_at_once_are_written_once(ingest: Ingest) -> None:
+    folder = ingest.fresh()
+    with ingest.node(folder) as life:
+        answers = expect_recent(life)
+        with strace(life.process.pid, "-e", "trace=pwrite64,fsync") as lines:
+            answers |= send_at_once(life)
+    assert set(answers.values()) == {0x0000}
+    assert judge(folder, answers) == 6
+    pages = [line for line in lines if "pwrite64(" in line and "WTPAGE01" in line]
+    assert not pages
+    assert sum("fsync(" in line and "fdatasync" not in line for line in lines) >= 2 * len(LARGE_SENT)
+
+
+@pytest.mark.parametrize("call", ["openat", "write", "rename", "fsync", "sendto"])
+@pytest.mark.parametrize("nth", [1, 3])
+def test_killed_while_large_instances_become_files_no_acknowledged_one_is_lost(
+    ingest: Ingest, call: str, nth: int
+) -> None:
+    folder = ingest.fresh()
+    with ingest.node(folder) as life:
+        answers = expect_recent(life)
+        with strace(life.process.pid, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={nth}"):
+            answers |= send_at_once(life)
+        assert life.killed
+    judge(folder, answers)
+
+
+@pytest.mark.parametrize("call", ["openat", "write", "rename", "fsync"])
+def test_a_disk_that_fails_while_large_instances_become_files_gets_no_success(
+    ingest: Ingest, call: str
+) -> None:
+    folder = ingest.fresh()
+    with ingest.node(folder) as life:
+        answers = expect_recent(life)
+        error = f"inject={call}:error={FAILING[call]}:when=1"
+        with strace(life.process.pid, "-e", f"trace={call}", "-e", error):
+            large = send_at_once(life)
+        assert set(large.values()) <= {0x0000, 0xA700}
+        assert 0xA700 in large.values()
+        again = send_at_once(life)
+        assert again == dict.fromkeys(LARGE_SENT, 0x0000)
+    assert judge(folder, answers | large | again) == 6
+
+
+def test_killed_between_the_file_of_a_large_instance_and_its_answer(ingest: Ingest) -> None:
+    folder = ingest.fresh()
+    with ingest.node(folder, "file_written:kill:2") as life:
+        answers = expect_recent(life)
+        large = send_at_once(life)
+        assert life.killed
+    assert list(large.values()) == [0x0000]
+    assert judge(folder, answers | large) in (4, 5)
