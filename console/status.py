@@ -23,6 +23,7 @@ from console.alarms import (
     urgent_first,
 )
 from console.certificates import certificate_alarms
+from console.model_alarms import model_alarms
 from console.pulse import node_alarms
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
@@ -95,6 +96,7 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         *node_alarms(site),
         *ledger_disk_alarms(site.ledger, site.spool),
         *certificate_alarms(site, now),
+        *model_alarms(site),
     ]
     return Standing(now, counts, tuple(urgent_first([*around, *found])), tuple(lines))
 

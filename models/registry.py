@@ -22,12 +22,12 @@ from models.manifest import Manifest
 from models.package import Package
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from models.shelf import Place, package_at, package_in, places, read_manifest
-from models.trust import BUILT_IN, NotTrusted, Trust, check, trust_of
+from models.trust import BUILT_IN, Level, NotTrusted, Trust, check, trust_of
 from results.provenance import Provenance
 
 __all__ = [
     "Found", "broken", "code_digest", "every_found", "find", "find_in", "installed", "open_found",
-    "open_model", "provenance_of", "read_manifest",
+    "open_model", "provenance_of", "read_manifest", "trust_in",
 ]  # fmt: skip
 
 _BUILTIN = Path(__file__).parent / "builtin"
@@ -199,8 +199,18 @@ def _checked(cls: object, reference: str, *arguments: Package) -> Model:
     return model  # type: ignore[no-any-return]  # a Model by what was just looked at
 
 
-def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust | None = None) -> Provenance:
-    """What results say about `model` run with `settings`. `trust` is left out of code that is not installed.
+def trust_in(model: Model, settings: ModelsSettings = BUILT_IN_ONLY) -> Trust:
+    """Who vouches for an opened model, by what is written beside it now."""
+    if model.folder.is_relative_to(_BUILTIN):
+        return BUILT_IN
+    try:
+        return trust_of(package_in(model.folder), settings)
+    except BrokenModel:  # Code of the site that was never installed: it has no package.
+        return Trust(Level.UNSIGNED_CODE)
+
+
+def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust = BUILT_IN) -> Provenance:
+    """What results say about `model` run with `settings`.
 
     The device UID (PS3.3 §C.7.5.1) is a pure function of name, weights and code: the same everywhere, and
     another one as soon as the model could answer differently.
@@ -216,4 +226,5 @@ def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust | N
         weights_digest=weights,
         code_digest=code,
         settings=dict(settings),
+        trust="" if trust.level is Level.BUILT_IN else str(trust),
     )

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +107,7 @@ class _Result:
         for label in labels.values():
             self.masks.setdefault(label, {})
             self.counts.setdefault(label, 0)
-        for index, pixels in enumerate(iter_pixels(dataset)):
+        for index, pixels in enumerate(_frames(dataset)):
             groups = dataset.PerFrameFunctionalGroupsSequence[index]
             where = _where(groups, index)
             if labelled:
@@ -117,6 +118,21 @@ class _Result:
             for label, mask in drawn:
                 self.masks[label][where] = np.packbits(mask)
                 self.counts[label] += int(np.count_nonzero(mask))
+
+
+def _frames(dataset: Dataset) -> Iterator[NDArray[np.integer[Any]]]:
+    """(row, column) of each frame."""
+    if dataset.BitsAllocated != 1:
+        yield from iter_pixels(dataset)
+        return
+    # Frames of single bits follow one another without a gap (PS3.5 §8.1.1), so most do not begin with a byte,
+    # and pydicom 3.0 counts on that when it reads them one by one.
+    size = int(dataset.Rows) * int(dataset.Columns)
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    for index in range(int(dataset.get("NumberOfFrames", 1))):
+        start, end = index * size, (index + 1) * size
+        bits = np.unpackbits(packed[start // 8 : -(-end // 8)], bitorder="little")
+        yield bits[start % 8 : start % 8 + size].reshape(int(dataset.Rows), int(dataset.Columns))
 
 
 def _segment(label: str, ours: _Result, theirs: _Result) -> SegmentDifference:

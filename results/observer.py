@@ -125,6 +125,8 @@ def parameters(provenance: Provenance) -> list[str]:
     weights = f"sha256 {provenance.weights_digest}" if provenance.weights_digest else "none"
     settings = json.dumps(dict(provenance.settings), sort_keys=True, default=str)
     texts = [f"weights {weights}", f"code sha256 {provenance.code_digest}", f"settings {settings}"]
+    if provenance.trust:
+        texts.append(f"trust {provenance.trust}")
     if provenance.card_url:
         texts.append(f"model card {provenance.card_url}")
     return [plain(text) for text in texts]

@@ -28,6 +28,7 @@ class Provenance:
     weights_digest: Digest | None = None  #: None: a method without weights
     code_digest: Digest
     settings: Mapping[str, object] = field(default_factory=dict)
+    trust: str = ""  #: who vouches for it, in words; empty: it came with Wetread
     card_url: str = ""  #: where the model's card is kept
 
     @property

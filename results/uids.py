@@ -41,6 +41,8 @@ def derived_uid(run: Run, role: str, level: str) -> Uid:
         run.at.isoformat(),
         *sorted(str(uid) for uid in run.inputs),
     ]
+    if provenance.trust:  # It stands in the result.
+        parts.append(f"trust {provenance.trust}")
     if role == Role.REPORT and run.predecessor is not None:
         parts.append(f"after {run.predecessor.sop_instance}")
     return _uid(parts)

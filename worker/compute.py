@@ -228,6 +228,8 @@ class Bench:
         log.info(
             "job.done",
             job=claim.job_id,
+            model=reply.model_identity,
+            trust=reply.trust or "built-in",
             outcome=reply.outcome,
             results=len(results),
             deliveries=len(deliveries),

@@ -93,6 +93,7 @@ class RunReply(BaseModel, frozen=True, extra="forbid"):
     outcome: Outcome
     because: str = ""
     model_identity: str  #: `name@version`
+    trust: str = ""  #: who vouches for the model; empty: it came with Wetread
     files: tuple[ResultFile, ...]
     timings: Mapping[str, float]  #: seconds by stage
     findings: tuple[Finding, ...] = ()

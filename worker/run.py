@@ -18,7 +18,7 @@ from ledger.errors import StudyError
 from ledger.identifiers import Uid
 from ledger.implementation import software_version
 from models.contract import Context
-from models.registry import provenance_of
+from models.registry import provenance_of, trust_in
 from results.findings import Findings, refused
 from results.provenance import Run
 from results.sentences import sentences
@@ -50,7 +50,7 @@ def analyse(
     enter("open", None)
     with clock.measuring("open"):
         model = residents.open(request.model, allow_python=request.allow_python_models, models=request.models)
-        provenance = provenance_of(model, _said_settings(request))
+        provenance = provenance_of(model, _said_settings(request), trust_in(model, request.models))
 
     enter("load", None)
     with clock.measuring("load"):
@@ -89,6 +89,7 @@ def analyse(
         outcome=findings.outcome,
         because=findings.because,
         model_identity=provenance.identity,
+        trust=provenance.trust,
         files=tuple(files),
         timings=clock.seconds,
         findings=tuple(summary(findings)),

@@ -304,3 +304,27 @@ def test_a_file_without_a_manifest_gets_the_beginning_of_one(wetread: Wetread, t
     assert tomllib.loads((tmp_path / "net_1" / "manifest.toml").read_text())["runtime"] == "torchscript"
     assert "'licence' is missing" in wetread("models", "add", "net_1").stderr
     assert "is there already" in wetread("models", "add", "Net-1.ts").stderr
+
+
+# Alarms
+
+
+def test_what_nobody_vouches_for_and_what_is_broken_is_an_alarm(
+    wetread: Wetread, site: FilledSite, onnx: Path
+) -> None:
+    folder = site.folder
+    wetread("models", "new", "bright")
+    allow(folder)
+    wetread("models", "add", "bright")
+    wetread("models", "add", onnx)
+    (folder / "wetread-data" / "models" / "ours" / "1" / "manifest.toml").write_text("title = 1")
+    settings = folder / "wetread.toml"
+    told = wetread("status").stdout
+    assert "bright@0.1.0 is code that no trusted key vouches for" in words(told)
+    assert "ours@1 is installed and cannot be used" in words(told)
+
+    settings.write_text(settings.read_text() + '[[rule]]\nname = "all"\nmodel = "bright"\nmodality = "CT"\n')
+    assert "cannot be followed" not in wetread("status").stdout
+    settings.write_text(settings.read_text().replace("allow_unsigned = true", ""))
+    assert "rule 'all' cannot be followed: model bright@0.1.0 is code" in words(wetread("status").stdout)
+    assert wetread("status").returncode == 1
