@@ -13,15 +13,8 @@ from ledger.errors import WetreadError
 from ledger.identifiers import AETitle, Digest, InstanceId, SeriesId, StudyId, Uid
 from ledger.study import InstanceRecord, SeriesRecord
 from worker.files import ImageFile, read_image_file
+from worker.load import headers_of
 
-_HEADERS = (
-    "SeriesNumber",
-    "SeriesDescription",
-    "BodyPartExamined",
-    "ImageType",
-    "Manufacturer",
-    "StudyDescription",
-)
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _NO_DIGEST = Digest("0" * 64)  # Nothing is compared here: the files are read where they lie.
 
@@ -33,6 +26,7 @@ class FolderSeries:
     number: int  #: 1, 2, … in the order of Series Number
     facts: SeriesFacts
     paths: tuple[Path, ...]
+    study: str = ""  #: Study Instance UID
 
     @property
     def title(self) -> str:
@@ -106,10 +100,11 @@ def _series(number: int, uid: str, images: Sequence[ImageFile]) -> FolderSeries:
         study_id=StudyId(0),
         series=Uid(uid),
         modality=_text(first, "Modality"),
-        headers={keyword: text for keyword in _HEADERS if (text := _text(first, keyword))},
+        headers=headers_of(first),
         instances=tuple(_instance(n, image) for n, image in enumerate(images)),
     )
-    return FolderSeries(number, facts_of(record), tuple(image.path for image in images))
+    paths = tuple(image.path for image in images)
+    return FolderSeries(number, facts_of(record), paths, _text(first, "StudyInstanceUID"))
 
 
 def _instance(number: int, image: ImageFile) -> InstanceRecord:

@@ -1,13 +1,13 @@
 """A model on a folder, without any network: SEG, SR and a picture of every series that the model is made for.
 
 It is the same path as a worker's (load, model, encode, check), in this process. There are no rules here: what
-is an image of the model's modality is tried, and loader and model give their own reasons.
+is an image of the model's modality is tried, as its manifest says that it is given, and loader and model give
+their own reasons.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,11 +15,10 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from console.folder import FolderSeries, look_into
+from console.folder import look_into
+from console.folder_runs import FolderRun, NotTaken, runs_of
 from console.reading import read_report
 from console.tables import findings_table, timings
-from dicom_node.not_images import why_never
-from dicom_node.series_facts import SeriesFacts
 from ledger.errors import SiteError, StudyError, WetreadError
 from ledger.job import Outcome
 from ledger.result import Role
@@ -36,12 +35,6 @@ _STAGES = ("open", "load", "model", "encode", "check")
 
 class NothingAnalysed(StudyError):
     """No series of the folder has findings; why is said for each."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    series: FolderSeries
-    refusal: str | None
 
 
 def run_folder(
@@ -62,21 +55,22 @@ def run_folder(
     # Whoever types a command may run code here; what is installed has to be trusted all the same.
     manifest = open_model(model, settings=models, allow_python=True).manifest
     residents = Residents(device=device_named(device))
-    choices, set_aside = _choose(manifest, folder, console)
-    chosen = [choice.series for choice in choices if choice.refusal is None]
-    _say_what_is_not_taken(choices, set_aside, console)
-    if not chosen:
+    runs, left, set_aside = _choose(manifest, folder, console)
+    _say_what_is_not_taken(left, set_aside, console)
+    if not runs:
         raise NothingAnalysed(f"no series in {folder} is one for {manifest.name}")
     found = 0
-    for series in chosen:
-        place = _make(out if len(chosen) == 1 else out / f"series-{series.number}")
+    for run in runs:
+        place = _make(out if len(runs) == 1 else out / run.folder)
         console.print(
-            Text.assemble(("  ", ""), (series.title, "bold"), (f"  {series.facts.images} images", "dim"))
+            Text.assemble(
+                ("  ", ""), (run.title, "bold"), (f"  {run.images} image{'s'[: run.images > 1]}", "dim")
+            )
         )
         try:
             with _progress(console) as enter:
                 reply = analyse(
-                    _request(model, series, place, device, time_zone, models),
+                    _request(model, run, place, device, time_zone, models),
                     residents=residents,
                     enter=enter,
                 )
@@ -84,42 +78,35 @@ def run_folder(
             console.print(Text(f"    ✘ {error}\n", "red"))
             continue
         found += reply.outcome is not Outcome.REFUSED
-        _show(reply, series, place, console)
+        _show(reply, run, place, console)
     if not found:
         raise NothingAnalysed(f"{manifest.name} analysed no series of {folder}")
 
 
-def _choose(manifest: Manifest, folder: Path, console: Console) -> tuple[list[_Choice], list[str]]:
+def _choose(
+    manifest: Manifest, folder: Path, console: Console
+) -> tuple[list[FolderRun], list[NotTaken], list[str]]:
     with Progress(TextColumn("  reading headers"), BarColumn(), console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
         found = look_into(folder, lambda done, total: progress.update(task, completed=done, total=total))
-    return [_Choice(series, _refusal(manifest, series.facts)) for series in found.series], found.set_aside()
+    runs, left = runs_of(manifest, found.series)
+    return runs, left, found.set_aside()
 
 
-def _refusal(manifest: Manifest, series: SeriesFacts) -> str | None:
-    wanted = manifest.input.modality
-    if series.modality not in wanted:
-        return f"modality is {series.modality or 'not given'}, {manifest.name} takes {' or '.join(wanted)}"
-    return why_never(series)
-
-
-def _say_what_is_not_taken(choices: list[_Choice], set_aside: list[str], console: Console) -> None:
-    for choice in choices:
-        if choice.refusal:
-            console.print(
-                Text.assemble(("  – ", "dim"), choice.series.title, (f": {choice.refusal}", "yellow"))
-            )
+def _say_what_is_not_taken(left: list[NotTaken], set_aside: list[str], console: Console) -> None:
+    for one in left:
+        console.print(Text.assemble(("  – ", "dim"), one.title, (f": {one.because}", "yellow")))
     for words in set_aside:
         console.print(Text(f"  – {words}", "yellow"))
     console.print()
 
 
 def _request(  # noqa: PLR0917
-    model: str, series: FolderSeries, place: Path, device: str, time_zone: str, models: ModelsSettings
+    model: str, run: FolderRun, place: Path, device: str, time_zone: str, models: ModelsSettings
 ) -> RunRequest:
     return RunRequest(
+        **dict(run.files),
         model=model,
-        inputs=tuple(str(path) for path in series.paths),
         out=str(place),
         at=time.time(),
         time_zone=time_zone,
@@ -147,7 +134,7 @@ def _progress(console: Console) -> Iterator[Callable[..., None]]:
         yield enter
 
 
-def _show(reply: RunReply, series: FolderSeries, place: Path, console: Console) -> None:
+def _show(reply: RunReply, run: FolderRun, place: Path, console: Console) -> None:
     if reply.outcome is Outcome.FOUND:
         report = next(Path(file.path) for file in reply.files if file.role is Role.REPORT)
         # From the report as it was written: what a reader of the file will see.
@@ -163,7 +150,7 @@ def _show(reply: RunReply, series: FolderSeries, place: Path, console: Console) 
     segmentation = next((Path(file.path) for file in reply.files if file.role is Role.SEGMENTATION), None)
     if segmentation is not None:
         try:
-            picture = overlay(series.paths, segmentation)
+            picture = overlay(run.reference, segmentation)
         except CannotDraw as error:  # The objects are made and checked; it is only their picture.
             console.print(Text(f"    – no picture: {error}", "dim"))
         else:

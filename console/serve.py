@@ -115,17 +115,20 @@ def worker_parts(site: Site, roles: Sequence[str]) -> list[Part]:
 
 
 def check_models(site: Site) -> None:
-    """Raise `SettingsRefused` where a rule names a model that is not installed: better now than in the night.
+    """Raise `SettingsRefused` where a rule names a model that is not installed, or gives it something else
+    than it is made for: better now than in the night.
 
     Reads manifests only: opening a model would bring torch into this process.
     """
-    from models.registry import installed  # noqa: PLC0415  `wetread node` runs where no model is installed.
+    # `wetread node` runs where no model is installed.
+    from console.fitting import misfit  # noqa: PLC0415
+    from models.manifest import Manifest  # noqa: PLC0415
+    from models.registry import installed  # noqa: PLC0415
 
-    known = {
-        name
-        for manifest in installed(site.models_settings())
-        for name in (manifest.name, f"{manifest.name}@{manifest.version}")
-    }
+    known: dict[str, list[Manifest]] = {}
+    for manifest in installed(site.models_settings()):
+        for name in (manifest.name, manifest.identity):
+            known.setdefault(name, []).append(manifest)
     for rule in site.rules:
         if ":" in rule.model:
             if not (site.worker.allow_python_models or site.models.allow_unsigned):
@@ -139,6 +142,11 @@ def check_models(site: Site) -> None:
             raise SettingsRefused(
                 f"rule {rule.name!r} names the model {rule.model!r}, which is not installed; {guess}"
             )
+        else:
+            # Of several versions one that fits is enough: which one a bare name means may change.
+            misfits = [misfit(rule, manifest) for manifest in known[rule.model]]
+            if all(misfits):
+                raise SettingsRefused(f"rule {rule.name!r}: {misfits[-1]}")
 
 
 @contextmanager

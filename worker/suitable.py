@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from dicom_node.conditions import contrast_given
+from models.contract import BrokenModel
 from models.manifest import Input
 from results.source import Source
 
@@ -21,7 +22,7 @@ def why_unsuitable(
     """The first condition of `wanted` that does not hold, as a sentence; None where the model may look.
 
     `headers` are keyword → text, `source` is the series that was loaded or the one image. `about` begins the
-    sentence where there are several series.
+    sentence where there are several series. Raises `BrokenModel` for a condition that cannot be asked.
     """
     because = (
         _modality(wanted, headers)
@@ -61,7 +62,11 @@ def _patterns(wanted: Input, headers: Mapping[str, str]) -> _Because:
         patterns["SeriesDescription"] = wanted.description
     for keyword, pattern in sorted(patterns.items()):
         found = headers.get(keyword, "").strip()
-        if not re.search(pattern, found, re.IGNORECASE):
+        try:
+            fits = re.search(pattern, found, re.IGNORECASE) is not None
+        except re.error as error:
+            raise BrokenModel(f"{pattern!r} of the manifest is no regular expression: {error}") from error
+        if not fits:
             # Free text is not quoted: who typed it may have named the patient.
             return f"{keyword} {'does not match' if found else 'is not given'}", f"/{pattern}/"
     return None

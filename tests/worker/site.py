@@ -24,6 +24,7 @@ from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from tests.peers.loopback import until
 from tests.peers.redis_server import RedisServer, redis
+from worker.load import headers_of
 from worker.settings import DeliverySettings, QueueSettings, WorkerSettings, WorkerSite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,8 +227,8 @@ def receive(ledger: Ledger, spool: Spool, folder: Path, *, seed: int) -> StudyId
     return receive_files(ledger, spool, write_series(chest((8, 48, 48), seed=seed), folder))
 
 
-def receive_files(ledger: Ledger, spool: Spool, paths: Sequence[Path]) -> StudyId:
-    """Put these instances of one study into spool and ledger."""
+def receive_files(ledger: Ledger, spool: Spool, paths: Sequence[Path], *, headers: bool = False) -> StudyId:
+    """Put these instances of one study into spool and ledger; rules need all their `headers`."""
     arrivals = []
     for path in paths:
         contents = path.read_bytes()
@@ -248,7 +249,7 @@ def receive_files(ledger: Ledger, spool: Spool, paths: Sequence[Path]) -> StudyI
                 calling=AETitle("SCANNER"),
                 called=AETitle("WETREAD"),
                 address="127.0.0.1",
-                headers={"Modality": "CT"},
+                headers=headers_of(dataset) if headers else {"Modality": "CT"},
             )
         )
     return ledger.record_arrivals(arrivals)[0].study_id
