@@ -98,6 +98,9 @@ def weights(bundle: Bundle, builder: Builder, network: nn.Module) -> nn.Module:
         path = archive
     with bundle.files.open(path) as file:
         if path.endswith(".ts"):
+            if not bundle.reasons:
+                # TorchScript is a program; what was judged to be data may not turn into one here.
+                raise BrokenModel(f"the bundle has only TorchScript ({path}) where its weights should be")
             return torch.jit.load(file, map_location="cpu")  # type: ignore[no-any-return,no-untyped-call]
         fit(network, read_checkpoint(file, path), path)
     return network

@@ -194,6 +194,21 @@ def test_torchscript_is_code(tmp_path) -> None:
     assert not is_data(package_of(folder))
 
 
+@pytest.mark.parametrize("asked", ["by its loader", "for want of others"])
+def test_no_bundle_of_data_turns_to_torchscript(tmp_path, asked) -> None:
+    """Neither by what its loader names, nor because the checkpoint that it names is not there."""
+    configuration = SEGMENTATION
+    if asked == "by its loader":
+        configuration = changed(
+            SEGMENTATION, checkpointloader__load_path="$@bundle_root + '/models/' + 'model.ts'"
+        )
+    files = {"models/model.ts": b"PK", "models/another.pt": b"PK"}
+    package = package_of(write_bundle(tmp_path / "bundle", configuration, files=files))
+    assert is_data(package)
+    with pytest.raises(BrokenModel, match=r"only TorchScript \(models/model.ts\)"):
+        MonaiBundle(package).load("cpu")
+
+
 @pytest.mark.parametrize(
     "content",
     [
