@@ -16,6 +16,7 @@ from models.explain.occlusion import occlusion
 from models.explain.settings import ExplainSettings
 from models.explain.subject import Explainable, Explaining
 from models.explain.uncertainty import ask
+from models.prepare.ladder import is_out_of_memory
 from results.findings import Concept, Findings, HeatMap
 
 CONTRIBUTION = Concept("CONTRIBUTION", "99WETREAD", "Relative contribution to a decision")
@@ -40,6 +41,17 @@ def explained(
             "uncertainty of its settings"
         )
     subject = model.explainable(given, context)
+    try:
+        return _with(subject, findings, wish)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # What was found is there already, and worth more than what it came from.
+    short = "Memory was too short for the explanation that was asked for."
+    return replace(findings, cautions=(*findings.cautions, short))
+
+
+def _with(subject: Explainable, findings: Findings, wish: ExplainSettings) -> Findings:
     maps, cautions = list(findings.maps), list(findings.cautions)
     if wish.explain != "off":
         channel = _channel(subject, findings, wish.explain_of)

@@ -54,8 +54,10 @@ def _cams(subject: Explainable, look: Look, channel: int, windows: Tensor) -> Te
         places = tuple(range(2, given.ndim))
         weights = slopes.float().mean(places, keepdim=True)
         cam = (weights * given.detach().float()).sum(1, keepdim=True).relu_()
-        size = windows.shape[2:]
-        return functional.interpolate(cam, size=size, mode=_MODES[len(size)], align_corners=False)
+        axes = cam.ndim - 2  # A network of two axes sees slices: windows with one plane.
+        size = windows.shape[-axes:]
+        cam = functional.interpolate(cam, size=size, mode=_MODES[axes], align_corners=False)
+        return cam.reshape(len(windows), 1, *windows.shape[2:])
 
 
 def _sample(subject: Explainable, given: Tensor) -> Tensor:

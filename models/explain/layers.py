@@ -22,21 +22,21 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONVOLUTION_WORDS = ("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution")
 
 
-def look_into(module: nn.Module, layer: str, through: Callable[[Tensor], Tensor] | None = None) -> Look:
+def look_into(module: nn.Module, layer: str, through: Callable[[Tensor], Tensor]) -> Look:
     """A way to run `module` that also gives what `layer` gave, ready for `torch.autograd.grad`.
 
-    `through` runs the network where its output is not simply that of `module`. Raises `BrokenModel` where
+    `through` runs the network, of which `module` is a part or all. Raises `BrokenModel` where
     there is no such layer, or it gives no tensor.
     """
     if isinstance(module, fx.GraphModule):
         if layer not in {node.name for node in module.graph.nodes}:
             raise BrokenModel(f"the network has no step {layer!r} whose output could be explained")
-        return _by_graph(module, layer)
+        return _by_graph(module, layer, through)
     try:
         found = module.get_submodule(layer)
     except AttributeError:
         raise BrokenModel(f"the network has no layer {layer!r} that could be explained") from None
-    return _by_hook(found, layer, through or module)
+    return _by_hook(found, layer, through)
 
 
 def fitting_layer(
@@ -48,7 +48,9 @@ def fitting_layer(
     seen: list[tuple[str, int]] = []  # name, number of places
     with torch.no_grad():
         if isinstance(module, fx.GraphModule):
-            _Watched(module, lambda name, given: seen.append((name, prod(given.shape[2:])))).run(sample)
+            watched = _Watched(module, lambda name, given: seen.append((name, prod(given.shape[2:]))))
+            with _run_by(watched, module):
+                through(sample)
         else:
             with _watching(module, seen):
                 through(sample)
@@ -85,15 +87,26 @@ def _by_hook(found: nn.Module, name: str, through: Callable[[Tensor], Tensor]) -
     return look
 
 
-def _by_graph(module: fx.GraphModule, name: str) -> Look:
+def _by_graph(module: fx.GraphModule, name: str, through: Callable[[Tensor], Tensor]) -> Look:
     def look(windows: Tensor) -> tuple[Tensor, Tensor]:
         stepper = _Stepper(module, name)
-        output = stepper.run(windows)
+        with _run_by(stepper, module):
+            output = through(windows)
         if stepper.given is None:
             raise BrokenModel(f"step {name!r} gives no tensor that could be explained")
-        return _first(output), stepper.given
+        return output, stepper.given
 
     return look
+
+
+@contextmanager
+def _run_by(interpreter: fx.Interpreter, module: fx.GraphModule) -> Iterator[None]:
+    """Whoever calls `module` meanwhile calls `interpreter`."""
+    vars(module)["forward"] = interpreter.run
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]
 
 
 class _Stepper(fx.Interpreter):
@@ -141,9 +154,3 @@ def _watching(module: nn.Module, seen: list[tuple[str, int]]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _first(output: Any) -> Tensor:
-    while not isinstance(output, Tensor):
-        output = next(iter(output.values() if isinstance(output, dict) else output))
-    return output

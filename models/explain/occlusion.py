@@ -12,43 +12,50 @@ import torch
 from torch import Tensor
 
 from models.explain.subject import Explainable
-from models.prepare.tiling import Tiling, monai_starts, part_of
+from models.prepare.tiling import Padding, Tiling, monai_starts, part_of
 from models.prepare.windows import predict
 
 
-def occlusion(
-    subject: Explainable, channel: int, tile: Sequence[int], *, overlap: float = 0.5, batch: int = 4
-) -> Tensor:
+def occlusion(subject: Explainable, channel: int, tile: Sequence[int], *, overlap: float = 0.5) -> Tensor:
     """By how much the probability of `channel` falls: (…) of `subject.given`; below 0 where it rises.
 
     For a network that answers for every voxel, the probability is the mean over what it draws, in the window
-    around the middle of that; elsewhere the map is 0.
+    around the middle of that; elsewhere the map is 0. As many tiles go through the network at once as its
+    plan has in a batch.
     """
     with torch.no_grad():
-        where = _looked_at(subject, channel)
-        image = part_of(subject.given, where)
-        sides = [min(pair) for pair in zip(tile, image.shape[1:], strict=True)]
-        tiling = Tiling.of(image.shape[1:], sides, overlap, monai_starts)
-        mask = subject.drawn(subject.network(image[None]), channel)[0] if subject.dense else None
-        before = _score(subject, channel, image[None], mask)[0]
-        hidden = image.float().mean()
-        falls = torch.zeros(image.shape[1:], device=image.device)
-        times = torch.zeros_like(falls)
-        places = tiling.places()
-        for first in range(0, len(places), batch):
-            parts = [
-                [slice(at, at + side) for at, side in zip(place, tiling.window, strict=True)]
-                for place in places[first : first + batch]
-            ]
-            images = image.expand(len(parts), *image.shape).clone()
-            for one, part in zip(images, parts, strict=True):
-                part_of(one, part).fill_(hidden)
-            for part, score in zip(parts, _score(subject, channel, images, mask), strict=True):
-                part_of(falls, part).add_(before - score)
-                part_of(times, part).add_(1)
-        whole = torch.zeros(subject.given.shape[1:], device=image.device)
-        part_of(whole, where).copy_(falls / times)
-        return whole
+        # Windows that are larger than the image see it padded, as when findings were made.
+        window = subject.window or (0,) * (subject.given.ndim - 1)
+        around = Tiling.of(subject.given.shape[1:], window, 0.0, monai_starts)
+        padded = around.pad(subject.given, Padding())
+        where = _looked_at(subject, channel, around) if subject.dense else [slice(0, n) for n in around.size]
+        falls = torch.zeros(around.size, device=padded.device)
+        part_of(falls, where).copy_(_falls(subject, channel, part_of(padded, where), tile, overlap))
+        return part_of(falls, around.unpadded(subject.given.shape[1:]))
+
+
+def _falls(subject: Explainable, channel: int, image: Tensor, tile: Sequence[int], overlap: float) -> Tensor:
+    """Of one `image` (C, …) that the network sees at once: (…)."""
+    sides = [min(pair) for pair in zip(tile, image.shape[1:], strict=True)]
+    tiling = Tiling.of(image.shape[1:], sides, overlap, monai_starts)
+    mask = subject.drawn(subject.network(image[None]), channel)[0] if subject.dense else None
+    before = _score(subject, channel, image[None], mask)[0]
+    hidden = image.float().mean()
+    falls = torch.zeros(image.shape[1:], device=image.device)
+    times = torch.zeros_like(falls)
+    places, batch = tiling.places(), subject.plan.batch
+    for first in range(0, len(places), batch):
+        parts = [
+            [slice(at, at + side) for at, side in zip(place, tiling.window, strict=True)]
+            for place in places[first : first + batch]
+        ]
+        images = image.expand(len(parts), *image.shape).clone()
+        for one, part in zip(images, parts, strict=True):
+            part_of(one, part).fill_(hidden)
+        for part, score in zip(parts, _score(subject, channel, images, mask), strict=True):
+            part_of(falls, part).add_(before - score)
+            part_of(times, part).add_(1)
+    return falls / times
 
 
 def _score(subject: Explainable, channel: int, images: Tensor, mask: Tensor | None) -> Tensor:
@@ -59,11 +66,10 @@ def _score(subject: Explainable, channel: int, images: Tensor, mask: Tensor | No
     return probabilities[:, mask].mean(1) if mask.any() else probabilities.flatten(1).mean(1)
 
 
-def _looked_at(subject: Explainable, channel: int) -> list[slice]:
-    """All of the image, or where a dense network sees windows the one around the middle of what it draws."""
-    shape = subject.given.shape[1:]
-    if not (subject.dense and subject.window):
-        return [slice(0, n) for n in shape]
+def _looked_at(subject: Explainable, channel: int, around: Tiling) -> list[slice]:
+    """The window around the middle of what is drawn, on the padded grid; without windows all of it."""
+    if around.window == around.size:
+        return [slice(0, n) for n in around.size]
     drawn = predict(
         subject.network,
         subject.given,
@@ -71,11 +77,10 @@ def _looked_at(subject: Explainable, channel: int) -> list[slice]:
         reduce=lambda logits: subject.drawn(logits[None], channel)[0],
         plan=subject.plan,
     )
-    filled = drawn.nonzero().float()
-    middle = filled.mean(0) if len(filled) else torch.tensor(shape) / 2
-    where = []
-    for at, wanted, n in zip(middle.tolist(), subject.window, shape, strict=True):
-        side = n if wanted <= 0 else min(wanted, n)
-        first = min(max(round(at - side / 2), 0), n - side)
-        where.append(slice(first, first + side))
-    return where
+    filled = drawn.nonzero().float().cpu() + torch.tensor(around.before)
+    middle = filled.mean(0) if len(filled) else torch.tensor(around.size) / 2
+    first = [
+        min(max(round(at - side / 2), 0), n - side)
+        for at, side, n in zip(middle.tolist(), around.window, around.size, strict=True)
+    ]
+    return [slice(a, a + side) for a, side in zip(first, around.window, strict=True)]

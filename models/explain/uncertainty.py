@@ -6,7 +6,7 @@ that of the mean, 0 where one class is certain and 1 where all are equally likel
 deviation of the answers' probabilities, of the class where it is largest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from math import log
@@ -29,10 +29,10 @@ class Asked:
     uncertainty: Tensor  #: () or (…), 0 … 1
 
 
-def flips(axes: int) -> tuple[tuple[int, ...], ...]:
-    """All ways to mirror an image (n, C, …) of so many axes, not at all first: 8 for a volume."""
-    every = range(2, 2 + axes)
-    return tuple(chain.from_iterable(combinations(every, many) for many in range(axes + 1)))
+def flips(shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """All ways to mirror images (n, C, `shape`), not at all first: 8 for a volume, 4 for a slice of one."""
+    every = [axis for axis, size in enumerate(shape, start=2) if size > 1]
+    return tuple(chain.from_iterable(combinations(every, many) for many in range(len(every) + 1)))
 
 
 def flipped(network: Network, mirrored: tuple[int, ...], *, dense: bool) -> Network:
@@ -53,7 +53,7 @@ def ask(subject: Explainable, by: Literal["flips", "ensemble"], measure: Measure
     if by == "flips":
         askers = [
             flipped(subject.network, mirrored, dense=subject.dense)
-            for mirrored in flips(subject.given.ndim - 1)
+            for mirrored in flips(subject.given.shape[1:])
         ]
     else:
         askers = [subject.network, *subject.others]

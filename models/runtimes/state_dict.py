@@ -53,6 +53,7 @@ class StateDict(TensorModel):
             net = network(options.architecture, options.arguments, weights).to(device)
         except Unfit as unfit:
             raise broken(self.manifest.identity, unfit) from unfit
+        self._module = net
 
         def forward(images: Tensor) -> Mapping[str, Tensor]:
             return by_name(net(images), self.manifest)

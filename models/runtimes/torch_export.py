@@ -39,6 +39,7 @@ class TorchExport(TensorModel):
         if device.type != "cpu":
             program = move_to_device_pass(program, str(device))
         network: Any = program.module()
+        self._module = network
 
         def forward(images: Tensor) -> Mapping[str, Tensor]:
             return by_name(network(images), self.manifest)

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ledger.identifiers import Digest
 from models import outputs
 from models.contract import BrokenModel, Context, Given, Memory, NotForThisModel, SettingsNotUnderstood
+from models.explain.explained import explained
+from models.explain.settings import parted
+from models.explain.subject import Explainable
 from models.manifest import Manifest
 from models.package import Package
 from models.prepare.demand import demand
@@ -28,6 +31,7 @@ from models.prepare.reducers import Reducer
 from models.prepare.tiling import Padding, Tiling, monai_starts, part_of
 from models.prepare.windows import predict
 from models.runtimes.tensors import answers
+from models.runtimes.tensors.explainable import subject_of
 from models.runtimes.tensors.given import Prepared, prepared
 from models.runtimes.tensors.options import TensorOptions, Which, understood
 from results.findings import Findings, refused
@@ -50,6 +54,7 @@ class TensorModel:
         self.options = self._understood()
         self._device = torch.device("cpu")
         self._forward: Forward | None = None
+        self._module: nn.Module | None = None  #: whose layers can be looked into
         self._look_at_tasks()
 
     def load(self, device: str) -> None:
@@ -59,7 +64,7 @@ class TensorModel:
 
     def unload(self) -> None:
         """Forget the network."""
-        self._forward = None
+        self._forward = self._module = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -87,10 +92,11 @@ class TensorModel:
 
     def run(self, given: Given, context: Context) -> Findings:
         """Every task of the manifest, on the grid of `given`; refused findings for unsuitable images."""
-        if context.settings:
+        wish, own = parted(context.settings)
+        if own:
             raise SettingsNotUnderstood(
-                f"model {self.manifest.identity} has no settings, and its rule gives "
-                f"{', '.join(context.settings)}"
+                f"model {self.manifest.identity} has no settings of its own, and its rule gives "
+                f"{', '.join(own)}"
             )
         if self._forward is None:
             raise BrokenModel(f"model {self.manifest.identity} was run before it was loaded")
@@ -106,7 +112,34 @@ class TensorModel:
             "prepare": round(prepared_s, 4),
             "network": round(time.perf_counter() - began - prepared_s, 4),
         }
-        return replace(findings, timings=seconds)
+        findings = replace(findings, timings=seconds)
+        if not wish.wanted:
+            return findings
+        began = time.perf_counter()
+        findings = explained(self, given, context, findings, wish)
+        return replace(findings, timings={**seconds, "explain": round(time.perf_counter() - began, 4)})
+
+    def explainable(self, given: Given, context: Context) -> Explainable:
+        """What findings on `given` come from; see `models.explain`."""
+        at = prepared(given, self.manifest, self.options.prepare, self._device)
+        dense = "segmentation" in self.manifest.tasks
+        windowed = dense and (self.options.window is not None or self.options.slice_by_slice)
+        which = self.options.segmentation.output if dense else self.options.classification.output
+        plan = replace(self._plan(context.memory), limit=None)
+
+        def network(images: Tensor) -> Tensor:
+            given = answers.pick(self.manifest, self._look(self._flat(images), plan), which)
+            return self._dense(given) if dense else given.flatten(1)
+
+        return subject_of(
+            self.manifest,
+            self.options,
+            network,
+            at,
+            module=self._module,
+            window=self._sides() if windowed else (),
+            plan=replace(plan, autocast=None),  # That is done where the network is called.
+        )
 
     _inference_mode: ClassVar[bool] = True
 

@@ -25,7 +25,7 @@ def test_the_fall_of_a_classifier_is_monais(axes: int, overlap: float) -> None:
     with torch.no_grad():
         before = subject.network(subject.given[None]).softmax(1)[0, 1]
 
-    ours = occlusion(subject, 1, (8,) * axes, overlap=overlap, batch=3)
+    ours = occlusion(subject, 1, (8,) * axes, overlap=overlap)
 
     assert torch.allclose(ours, before - torch.as_tensor(theirs)[0, 1], atol=1e-5)
 
@@ -69,6 +69,15 @@ def test_where_a_segmenter_sees_windows_only_one_is_looked_at() -> None:
 
     filled = (falls != 0).nonzero()
     assert (filled.max(0).values - filled.min(0).values < 8).all()
+
+
+def test_a_window_may_be_larger_than_the_image() -> None:
+    subject = of_segmenter(window=(32, 16, 8))
+
+    falls = occlusion(subject, 1, (8, 8, 4))
+
+    assert falls.shape == (24, 16, 20)
+    assert (falls != 0).any()
 
 
 def test_what_is_not_drawn_at_all_can_still_be_asked_about() -> None:
