@@ -33,6 +33,7 @@ from console.cli import app
 from console.settings import Site
 from ledger.errors import ModelError, PeerError, SiteError, StudyError, WetreadError
 from ledger.transition import mermaid
+from models.manifest import Manifest
 
 DOCS = Path(__file__).parent
 PACKAGES = ("ledger", "dicom_node", "models", "results", "worker", "console")
@@ -156,7 +157,32 @@ def errors() -> str:
     return "\n".join(page)
 
 
+def manifest() -> str:
+    """Every key of a model's manifest."""
+    page = ["# The manifest of a model", "", GENERATED.strip(), ""]
+    page += [
+        "`manifest.toml` or `manifest.yaml` in the model's folder. An unknown key or a wrong value is",
+        "refused with a sentence that names it. `wetread models new` begins one; how to add a model:",
+        "[index.md](index.md).",
+        "",
+        'A `Concept` is a code: `{ value = "10200004", scheme = "SCT", meaning = "Liver" }`.',
+        "",
+        "## Keys",
+        "",
+    ]
+    for key, field in Manifest.model_fields.items():
+        page += [f"### {key}", "", *_setting(Manifest, key, field), ""]
+        if words := _words_of(field.annotation):
+            page += [f"One of {', '.join(f'`{word}`' for word in words)}.", ""]
+    for key, field in Manifest.model_fields.items():
+        inner, repeated = _model_of(field.annotation)
+        if inner is not None:
+            page += _table(key, inner, repeated=repeated)
+    return "\n".join(page)
+
+
 PAGES = {
+    "models/manifest.md": manifest,
     "states.md": states,
     "operating/settings.md": settings,
     "operating/commands.md": commands,
@@ -232,6 +258,14 @@ def _model_of(annotation: object) -> tuple[type[BaseModel] | None, bool]:
         if model:
             return model, typing.get_origin(annotation) is tuple
     return None, False
+
+
+def _words_of(annotation: object) -> list[str]:
+    """The words that may stand there, where only certain ones may."""
+    found = []
+    for inner in typing.get_args(annotation):
+        found += [inner] if isinstance(inner, str) else _words_of(inner)
+    return found
 
 
 def _leaves(command: typing.Any, path: str) -> Iterator[tuple[str, typing.Any]]:

@@ -46,7 +46,9 @@ class SegmentOut(Strict):
     """One segment that a model draws, and the output value or channel that it comes from."""
 
     number: int = Field(ge=1)  #: of the segment in the findings, 1, 2, … without a gap
-    value: int | None = None  #: the label or channel of the network's output; None: the same as `number`
+    #: The label of the network's output, or its channel counted from 0. None: the label `number`, or the
+    #: channel `number` - 1.
+    value: int | None = None
     label: str = ""  #: plain and short, as a radiologist reads it; empty: the structure's own
     structure: str = ""  #: a key of `models.structures`, which then gives codes, laterality and colour
     category: Concept | None = None  #: CID 7150; needed where there is no `structure`
@@ -61,9 +63,9 @@ class ClassOut(Strict):
     """One class that a model tells apart: of the whole image, or of the boxes that it draws."""
 
     index: int = Field(ge=0)  #: of the output
-    label: str
+    label: str  #: as a radiologist reads it
     finding: Concept  #: what is there (or not)
-    site: Concept | None = None
+    site: Concept | None = None  #: where it is
     threshold: Probability = 0.5  #: from here on it is reported as present
     calibration: tuple[float, float] | None = None  #: (a, b): logit → a·logit + b before the sigmoid (Platt)
 
@@ -71,17 +73,17 @@ class ClassOut(Strict):
 class PointOut(Strict):
     """One landmark."""
 
-    index: int = Field(ge=0)
-    label: str
-    site: Concept
+    index: int = Field(ge=0)  #: of the output
+    label: str  #: as a radiologist reads it
+    site: Concept  #: which landmark it is
 
 
 class QuantityOut(Strict):
     """One number that a model estimates: value = output × scale + offset, in `unit`."""
 
-    index: int = Field(ge=0)
-    name: Concept
-    unit: Concept
+    index: int = Field(ge=0)  #: of the output
+    name: Concept  #: which quantity it is
+    unit: Concept  #: of scheme UCUM
     scale: float = 1.0
     offset: float = 0.0
 
@@ -89,17 +91,17 @@ class QuantityOut(Strict):
 class MapOut(Strict):
     """One map of numbers over the image: a probability, an uncertainty, an explanation."""
 
-    index: int = Field(ge=0)
-    label: str
-    quantity: Concept
-    unit: Concept
+    index: int = Field(ge=0)  #: of the output
+    label: str  #: as a radiologist reads it
+    quantity: Concept  #: what its numbers are
+    unit: Concept  #: of scheme UCUM
 
 
 class FileFact(Strict):
     """One file of the model, as it must be."""
 
-    path: str = Field(pattern=PATH)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str = Field(pattern=PATH)  #: below the model's folder, with slashes
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  #: compared with the opened file, every time
     size: int = Field(ge=0)  #: bytes
 
 
@@ -107,7 +109,7 @@ class Accuracy(Strict):
     """What is known of how well it does, and who says so."""
 
     metric: str  #: "Dice", "AUC", "sensitivity at 1 false positive per scan"
-    value: float
+    value: float  #: in the metric's own unit
     of: str = ""  #: which structure or class
     data: str  #: on what it was measured
     source: str  #: a paper, a report, a command
@@ -116,28 +118,30 @@ class Accuracy(Strict):
 class Manifest(Strict):
     """The machine-readable facts of a model at a version."""
 
+    #: What rules call it: small letters, digits and _.
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,47}$")
+    #: Another one for whatever changed: 1.2.0, 2.0.0-rc1. The newest by number is what the bare name means.
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,31}$")
     title: str  #: as a radiologist reads it
-    licence: str
+    licence: str  #: of code and weights: an SPDX identifier, or in words
     licence_key: bool = False  #: it may be used only by who declares a key ([models.licence_keys])
-    intended_use: str
-    limits: tuple[str, ...]
-    runtime: Runtime = "built-in"
-    tasks: tuple[Task, ...] = ("segmentation",)
-    given: GivenKind = "volume"
-    inputs: tuple[Input, ...] = Field(min_length=1)
-    segments: tuple[SegmentOut, ...] = ()
-    classes: tuple[ClassOut, ...] = ()
-    points: tuple[PointOut, ...] = ()
-    quantities: tuple[QuantityOut, ...] = ()
-    maps: tuple[MapOut, ...] = ()
-    files: tuple[FileFact, ...] = ()
+    intended_use: str  #: for whom and for what it was made
+    limits: tuple[str, ...]  #: what it was not made for, what it cannot see; a sentence for each
+    runtime: Runtime = "built-in"  #: what runs it; only what comes with Wetread is built in
+    tasks: tuple[Task, ...] = ("segmentation",)  #: what kind of findings it gives
+    given: GivenKind = "volume"  #: what it is given: one volume, one image, several series, or with priors
+    inputs: tuple[Input, ...] = Field(min_length=1)  #: one, or several with given = "series"
+    segments: tuple[SegmentOut, ...] = ()  #: what it draws
+    classes: tuple[ClassOut, ...] = ()  #: what it tells apart, or what its boxes hold
+    points: tuple[PointOut, ...] = ()  #: the landmarks that it places
+    quantities: tuple[QuantityOut, ...] = ()  #: the numbers that it estimates
+    maps: tuple[MapOut, ...] = ()  #: the maps of numbers that it gives
+    files: tuple[FileFact, ...] = ()  #: left out, `wetread models add` writes them
     options: Mapping[str, Any] = {}  #: the runtime's own
-    accuracy: tuple[Accuracy, ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()  #: what is known of how well it does
     time_limit_s: float  #: hard: the child is killed after it
     memory_mib: int  #: on top of the volume, measured
-    card: str = "CARD.md"
+    card: str = "CARD.md"  #: a file of prose for clinicians
     entry: str = ""  #: the class in the folder's `model.py`; a built-in or python model names it
 
     @model_validator(mode="after")

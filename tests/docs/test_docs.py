@@ -47,7 +47,14 @@ def test_the_generated_pages_are_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["states.md", "operating/settings.md", "operating/commands.md", "operating/errors.md"]
+    "page",
+    [
+        "states.md",
+        "operating/settings.md",
+        "operating/commands.md",
+        "operating/errors.md",
+        "models/manifest.md",
+    ],
 )
 def test_every_heading_of_the_generated_pages_has_a_text(page: str) -> None:
     headings = re.findall(r"^(#+) (.+)\n\n(?:(#+) )?", (DOCS / page).read_text(), re.MULTILINE)
