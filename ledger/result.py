@@ -14,6 +14,7 @@ class Role(StrEnum):
 
     SEGMENTATION = "segmentation"  #: DICOM SEG (PS3.3 §A.51)
     PARAMETRIC_MAP = "parametric map"  #: a number for every voxel (PS3.3 §A.75); a run may have several
+    MARKS = "marks"  #: what of the report can be drawn on the images, for viewers that draw (TID 1500)
     REPORT = "report"  #: Comprehensive 3D SR, TID 1500: the root that refers to all the others
     #: The same as Comprehensive or Enhanced SR, for those who refuse it as it is
     OLDER_REPORT = "older report"

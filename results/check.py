@@ -17,6 +17,7 @@ from results.check_report import check_report
 from results.check_segmentation import check_segmentation
 from results.expect import CheckFailed, expect
 from results.findings import Findings
+from results.marks import check_marks
 from results.provenance import Run
 from results.source import Source
 
@@ -31,6 +32,7 @@ def check_results(
     report: Path,
     segmentation: Path | None,
     maps: Sequence[Path] = (),
+    marks: Path | None = None,
 ) -> None:
     """Raise `CheckFailed` unless the files say of `source` what `findings` say.
 
@@ -44,6 +46,11 @@ def check_results(
     sr = _read("report", report)
     kept = () if source.geometry is None else findings.maps  # A map needs a place in the patient.
     expect(len(maps) == len(kept), f"{len(maps)} parametric maps, the model gave {len(kept)}")
+    expect(
+        (marks is not None) == bool(findings.boxes or findings.points),
+        "what can be drawn on the images and the document that has it drawn do not go together",
+    )
+    drawn = None if marks is None else _read("marks", marks)
     pms = [_read("parametric map", path) for path in maps]
     try:
         found = {} if seg is None else check_segmentation(seg, findings, source, run)
@@ -51,10 +58,12 @@ def check_results(
         for one in kept:
             check_map(by_label[one.label], one, source, run)
         check_report(sr, findings, source, run, segmentation=seg, found=found, maps=by_label)
+        if drawn is not None:
+            check_marks(drawn, sr, run)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         # A missing attribute shows itself only by its absence.
         raise CheckFailed(f"a result is not whole: {type(error).__name__}: {error}") from error
-    made = [sr, *([] if seg is None else [seg]), *pms]
+    made = [sr, *(one for one in (seg, drawn) if one is not None), *pms]
     for keyword in ("SeriesInstanceUID", "SOPInstanceUID"):
         uids = {str(one[keyword].value) for one in made}
         expect(len(uids) == len(made), f"two results of the run have one {keyword}")

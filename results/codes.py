@@ -68,6 +68,7 @@ VOLUME_UNITS_MM3 = {"mm3": 1.0, "mL": 1000.0, "ml": 1000.0, "cm3": 1000.0, "L": 
 
 # The structure of a report
 TITLE = Concept("126001", "DCM", "Oncology Measurement Report")  # CID 7021; why: `results.report`
+DRAWN_TITLE = Concept("126000", "DCM", "Imaging Measurement Report")  # why: `results.marks`
 IMAGING_MEASUREMENTS = Concept("126010", "DCM", "Imaging Measurements")
 MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 QUALITATIVE_EVALUATIONS = Concept("C0034375", "UMLS", "Qualitative Evaluations")

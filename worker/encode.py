@@ -11,6 +11,7 @@ from ledger.result import Role
 from results.check import check_results
 from results.finding_groups import point_numbers, verdict_numbers
 from results.findings import Findings, Measurement
+from results.marks import build_marks
 from results.measurements import certainty
 from results.parametric_map import build_maps
 from results.provenance import Run
@@ -37,7 +38,11 @@ def encode(findings: Findings, source: Source, run: Run, out: Path) -> list[Resu
         made.append((Role.SEGMENTATION, segmentation))
     maps = build_maps(findings, source, run)
     made += [(Role.PARAMETRIC_MAP, dataset) for dataset in maps]
-    made.append((Role.REPORT, build_report(findings, source, run, segmentation, maps)))
+    report = build_report(findings, source, run, segmentation, maps)
+    marks = build_marks(report, run)
+    if marks is not None:
+        made.append((Role.MARKS, marks))
+    made.append((Role.REPORT, report))
     files = []
     for position, (role, dataset) in enumerate(made):
         # There may be several maps, each a file of its own; everything else is there once.
@@ -56,6 +61,7 @@ def check(findings: Findings, source: Source, run: Run, files: Sequence[ResultFi
         report=written[Role.REPORT],
         segmentation=written.get(Role.SEGMENTATION),
         maps=[Path(one.path) for one in files if one.role is Role.PARAMETRIC_MAP],
+        marks=written.get(Role.MARKS),
     )
 
 

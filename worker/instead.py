@@ -76,6 +76,10 @@ class Substitution:
             )
         if role is Role.PARAMETRIC_MAP and peer.without_maps:
             return Declined(f"{answer.because}: the report goes without it, as without_maps says", None)
+        if role is Role.MARKS:  # It says nothing that the report does not say.
+            return Declined(
+                f"{answer.because}: the report, which says the same in words, goes without it", None
+            )
         if role not in (Role.REPORT, Role.OLDER_REPORT):
             return None
         form = next(_forms_after(claim.result.sop_class, peer), None)

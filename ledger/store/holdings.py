@@ -14,7 +14,7 @@ from ledger.store.database import Database, Transaction
 
 _PAGE = 20  # Studies; each may have thousands of instances.
 #: What a viewer is shown. A rejection note is for archives: here the newer result just takes the place.
-_MODALITY = {Role.SEGMENTATION: "SEG", Role.PARAMETRIC_MAP: "OT", Role.REPORT: "SR"}
+_MODALITY = {Role.SEGMENTATION: "SEG", Role.PARAMETRIC_MAP: "OT", Role.MARKS: "SR", Role.REPORT: "SR"}
 
 
 class Holdings(Database):

@@ -8,6 +8,7 @@ from pydicom import Dataset
 
 from results.check import check_results
 from results.findings import Findings
+from results.marks import build_marks
 from results.parametric_map import build_maps
 from results.provenance import Run
 from results.report import build_report
@@ -27,6 +28,7 @@ class Made:
     report: Path
     segmentation: Path | None
     maps: tuple[Path, ...] = ()
+    marks: Path | None = None
 
     @property
     def seg(self) -> Dataset:
@@ -39,7 +41,7 @@ class Made:
 
     @property
     def files(self) -> list[Path]:
-        return [path for path in (self.segmentation, *self.maps, self.report) if path is not None]
+        return [path for path in (self.segmentation, *self.maps, self.marks, self.report) if path is not None]
 
     def check(self) -> None:
         check_results(
@@ -49,6 +51,7 @@ class Made:
             report=self.report,
             segmentation=self.segmentation,
             maps=self.maps,
+            marks=self.marks,
         )
 
 
@@ -74,5 +77,11 @@ def make(
     written = tuple(folder / f"map{index}.dcm" for index in range(len(maps)))
     for dataset, place in zip(maps, written, strict=True):
         write(dataset, place)
-    write(build_report(said, of, run, segmentation, maps), folder / "report.dcm")
-    return Made(said, of, run, folder / "report.dcm", path, written)
+    report = build_report(said, of, run, segmentation, maps)
+    write(report, folder / "report.dcm")
+    marks = build_marks(report, run)
+    if marks is not None:
+        write(marks, folder / "marks.dcm")
+    return Made(
+        said, of, run, folder / "report.dcm", path, written, None if marks is None else folder / "marks.dcm"
+    )

@@ -126,6 +126,7 @@ def test_orthanc_takes_every_kind_of_result_and_gives_it_back_as_it_was(tmp_path
             report=again[made.report],
             segmentation=again[made.segmentation],
             maps=tuple(again[path] for path in made.maps),
+            marks=again[made.marks],
         ).check()
 
 

@@ -63,7 +63,11 @@ class Overtaken:
         predecessor = held.predecessor and Predecessor.of(held.predecessor)
         run = replace(run, inputs=run.inputs[: self.slices], predecessor=predecessor)
         made = make(self.folder / f"run{job_id}", of=of, run=run, said=said)
-        files = [(made.segmentation, Role.SEGMENTATION), (made.report, Role.REPORT)]
+        files = [
+            (made.segmentation, Role.SEGMENTATION),
+            (made.marks, Role.MARKS),
+            (made.report, Role.REPORT),
+        ]
         files += [(path, Role.PARAMETRIC_MAP) for path in made.maps]
         results = []
         for path, role in files:

@@ -177,10 +177,21 @@ def test_an_archive_without_maps_gets_the_rest_and_nobody_is_asked(tmp_path: Pat
     with archive(*ALL) as (there, held), overtaken(tmp_path, there) as site:
         job_id = site.result(everything())
         site.deliver()
-        assert [sop_class for sop_class, _ in held] == [SEG, SR_3D]
+        assert {sop_class for sop_class, _ in held[:-1]} == {SEG, SR_COMPREHENSIVE}
+        assert held[-1][0] == SR_3D
         assert stands(site, job_id)["parametric map"] is DeliveryState.DECLINED
         assert because(site, job_id, Role.PARAMETRIC_MAP) == (
             "it does not accept Parametric Map Storage: the report goes without it, as without_maps says"
+        )
+
+
+def test_an_archive_that_does_not_take_what_draws_gets_the_report_that_says_the_same(tmp_path: Path) -> None:
+    with archive(SR_3D) as (there, held), overtaken(tmp_path, there) as site:
+        job_id = site.result(only("boxes"))
+        site.deliver()
+        assert [sop_class for sop_class, _ in held] == [SR_3D]
+        assert because(site, job_id, Role.MARKS).endswith(
+            "the report, which says the same in words, goes without it"
         )
 
 
@@ -205,7 +216,7 @@ def test_maps_that_are_out_of_date_are_rejected_with_the_rest(tmp_path: Path) ->
             site.deliver()
             (record,) = site.notes()
             roles = sorted(str(one.result.role) for one in record.names)
-            assert roles == ["parametric map", "parametric map", "report", "segmentation"]
+            assert roles == ["marks", "parametric map", "parametric map", "report", "segmentation"]
     assert held[-1][0] == note
 
 

@@ -107,9 +107,9 @@ def test_models_stay_loaded_and_the_one_longest_unused_makes_place():
 def test_findings_of_every_kind_become_results_and_lines(series, tmp_path):
     reply = analyse(request(series, tmp_path / "out", model=ALL))
 
-    roles = [Role.SEGMENTATION, Role.PARAMETRIC_MAP, Role.PARAMETRIC_MAP, Role.REPORT]
+    roles = [Role.SEGMENTATION, Role.PARAMETRIC_MAP, Role.PARAMETRIC_MAP, Role.MARKS, Role.REPORT]
     assert [one.role for one in reply.files] == roles
-    assert len({one.path for one in reply.files}) == len({one.series for one in reply.files}) == 4
+    assert len({one.path for one in reply.files}) == len({one.series for one in reply.files}) == 5
     assert reply.lines[0] == "Pneumothorax: present, probability 93 % (calibrated; present from 30 %)."
     said = {(one.label, one.name): (one.value, one.unit) for one in reply.findings}
     assert said["Nodule 1", "Certainty of Finding"] == (93.4, "%")
