@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.reading import try_report
+from console.serving import memory_words
 from console.settings import Site
 from console.superseded import superseded
 from console.tables import (
@@ -42,6 +43,7 @@ from ledger.job import JobRecord
 from ledger.result import ResultRecord, Role
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
+from ledger.usage import UsageRecord
 
 _NUMBERED = ("job", "delivery", "commitment", "fetch")
 # Of the study: what names the patient, or is free text in which people name patients.
@@ -80,6 +82,7 @@ class JobStory:
     superseded: tuple[str, ...] = ()  #: by which job, and what each peer was told of it
     says: tuple[str, ...] = ()  #: the sentences of its report
     values: tuple[Value, ...] = ()  #: and its numbers
+    usages: tuple[UsageRecord, ...] = ()  #: what its measured runs took
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
                     tuple(deliveries[job.id]),
                     tuple(ledger.commitments_of(job.id)),
                     tuple(superseded(job, jobs, deliveries, rejections, policies)),
+                    usages=tuple(ledger.usages_of(job.id)),
                 ),
             )
             for job in jobs
@@ -281,6 +285,7 @@ def _job(site: Site, one: JobStory, now: float) -> RenderableType:
             ),
             ("Held by", lease),
             ("Time", timings(job.timings)),
+            ("Memory", memory_words(one.usages)),
             ("Series UID", str(job.series)),
             ("Replaces", f"job {job.supersedes}" if job.supersedes else None),
             ("Replaced", "\n".join(one.superseded)),

@@ -25,6 +25,7 @@ from console.alarms import (
 from console.certificates import certificate_alarms
 from console.model_alarms import model_alarms
 from console.pulse import node_alarms
+from console.serving import FRESH_S, LATELY_S, serving, serving_values
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
 from console.why import awaited, why
@@ -36,6 +37,7 @@ from ledger.job import JobState
 from ledger.overview import Counts
 from ledger.store.ledger import Ledger
 from ledger.study import StudyRecord, StudyState
+from ledger.usage import ModelFigures, WorkerRecord
 
 _LOOK_S = 1.0
 _ALARMS_SHOWN = 8
@@ -59,6 +61,8 @@ class Standing:
     counts: Counts
     alarms: tuple[Alarm, ...]
     studies: tuple[StudyLine, ...]
+    workers: tuple[WorkerRecord, ...] = ()
+    models: tuple[ModelFigures, ...] = ()
 
     @property
     def well(self) -> bool:
@@ -98,7 +102,14 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
         *certificate_alarms(site, now),
         *model_alarms(site),
     ]
-    return Standing(now, counts, tuple(urgent_first([*around, *found])), tuple(lines))
+    return Standing(
+        now,
+        counts,
+        tuple(urgent_first([*around, *found])),
+        tuple(lines),
+        tuple(ledger.workers(fresh_s=FRESH_S)),
+        tuple(ledger.model_figures(since=now - LATELY_S)),
+    )
 
 
 def _still_to_come(ledger: Ledger, study: StudyRecord, lacking: Sequence[Lack]) -> str:
@@ -133,7 +144,13 @@ def page(site: Site, standing: Standing, *, patient: bool) -> RenderableType:
         (f"  {site.site.name}", "bold"), (f"   {time.strftime('%Y-%m-%d %H:%M:%S %Z')}", "dim")
     )
     return Group(
-        Text(), title, Text(), _alarms(standing), _counts(standing.counts), _studies(standing, patient)
+        Text(),
+        title,
+        Text(),
+        _alarms(standing),
+        _counts(standing.counts),
+        serving(standing.workers, standing.models),
+        _studies(standing, patient),
     )
 
 
@@ -212,6 +229,7 @@ def as_values(standing: Standing, *, patient: bool) -> dict[str, object]:
             "oldest_queued_s": standing.counts.oldest_queued_s,
             "oldest_waiting_s": standing.counts.oldest_waiting_s,
         },
+        "serving": serving_values(standing.workers, standing.models),
         "studies": [
             {
                 "study": str(line.study.study),

@@ -11,6 +11,9 @@ from rich.text import Text
 # UCUM is for machines; these are for readers.
 _UNITS = {"[hnsf'U]": "HU", "ml": "mL", "mL": "mL", "cm3": "mL", "1": ""}
 
+#: In the order in which a job goes through them. "wait" is for the model, and for the encoder, to be free.
+STAGES = ("queue", "load", "wait", "open", "model", "encode", "check")
+
 #: State → colour, for studies, jobs and deliveries alike.
 STATE_STYLES = {
     "open": "cyan",
@@ -107,7 +110,7 @@ def quantity(value: float, unit: str) -> str:
 
 def timings(seconds: Mapping[str, float]) -> str:
     """Seconds by stage, in the order in which the stages follow each other."""
-    order = {stage: number for number, stage in enumerate(("open", "load", "model", "encode", "check"))}
+    order = {stage: number for number, stage in enumerate(STAGES)}
     stages = sorted(seconds.items(), key=lambda item: order.get(item[0], len(order)))
     return ", ".join(f"{stage} {took:.1f} s" for stage, took in stages)
 

@@ -35,7 +35,7 @@ from worker.attempt import Child
 from worker.compute import Bench
 from worker.deliver import Post
 from worker.dispatch import Relay
-from worker.pool import WakingThreads
+from worker.pool import WakingThreads, gated
 from worker.proof import prove
 from worker.reject import Rejections
 from worker.settings import WorkerSite
@@ -52,6 +52,10 @@ _CHILD_MAY_SEE = (
     "VIRTUAL_ENV", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH",
     "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "PYTORCH_CUDA_ALLOC_CONF", "SystemRoot",
 )  # fmt: skip
+
+
+# One job computes, one is read before it, two are encoded after it; `worker.seats` decides.
+_HINTS_AT_ONCE = 4
 
 
 def main() -> int:
@@ -104,13 +108,21 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) ->
     )
     app = application(site.queue)
     open_to_jobs(app, bench.compute)
-    # The main thread starts it and stays, so torch is imported while the queue is still being joined.
-    child.start()
+    child.start()  # Torch is imported while the queue is still being joined.
+    bench.open()
     try:
         return _consume(
-            "compute", app, JOB_QUEUES, owner, at_once=1, stop=bench.stop, stop_s=site.worker.stop_s
+            "compute",
+            app,
+            JOB_QUEUES,
+            owner,
+            at_once=_HINTS_AT_ONCE,
+            stop=bench.stop,
+            stop_s=site.worker.stop_s,
+            pool=gated(bench.seats),
         )
     finally:
+        bench.close()
         child.kill()
         workplace.close()
 
@@ -181,6 +193,7 @@ def _consume(
     stop: Callable[[], None],
     stop_s: float,
     give_back: Callable[[], None] = lambda: None,
+    pool: type[WakingThreads] = WakingThreads,
 ) -> int:
     """Run a Celery worker until SIGTERM, and at most `stop_s` longer.
 
@@ -207,7 +220,7 @@ def _consume(
     signals.worker_ready.connect(on_ready)
     worker = app.Worker(
         hostname=f"{queues[0]}@{socket.gethostname()}-{os.getpid()}",
-        pool=WakingThreads,
+        pool=pool,
         concurrency=at_once,
         queues=list(queues),
         without_gossip=True,

@@ -1,10 +1,14 @@
 """
-The parent's side of one run: it owns the clock, the kill signal and every credential; the child owns torch.
+The parent's side of runs: it owns the clock, the kill signal and every credential; the child owns torch.
 
 CUDA does not survive a fork, a hung kernel ends only from outside, and third-party model code is code. So the
 child is a new process in a process group of its own, speaks over two pipes, and lives for many runs:
 importing torch and loading weights costs seconds. Whatever it does, the answer of `run` comes within the
 limits.
+
+Several runs may be in the child at once, each in another step. When it dies, those that were working are to
+blame, for nobody can tell which of them it was; those that only waited are bystanders. When it is killed
+because of one run, all others are bystanders.
 """
 
 import contextlib
@@ -15,25 +19,30 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
 from worker.claim import Bell, Interruption, steady_s
-from worker.exchange import BrokenFrame, Done, Entered, Failed, Inbox, Ready, RunRequest, frame
+from worker.exchange import (
+    Admitted,
+    BrokenFrame,
+    Done,
+    Entered,
+    Failed,
+    Forget,
+    FromChild,
+    Inbox,
+    Ready,
+    RunRequest,
+    frame,
+)
 from worker.settings import WorkerSettings
+from worker.stages import DOING, StageClock
 
 log = structlog.get_logger()
 
-_DOING = {
-    "start": "while it started",
-    "open": "while it opened the model",
-    "load": "while it read the images",
-    "model": "while the model ran",
-    "encode": "while it encoded the results",
-    "check": "while it checked the results",
-}
 _PIECE_BYTES = 1 << 16
 
 
@@ -46,24 +55,48 @@ class Lost:
 
     because: str
     before_work: bool = False
+    killed: bool = False  #: by signal 9, and not by us: the kernel does so when memory runs out
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The run was broken off on our side, and the child killed."""
+    """The run was broken off on our side, or the child was lost for another run's sake."""
 
     why: Interruption
 
 
-class _BrokenOff(Exception):
-    """Leaves the conversation with the child; never leaves this file."""
+Answer = Done | Failed | Lost | Interrupted
+Hear = Callable[[Entered | Admitted], None]
 
-    def __init__(self, answer: Lost | Interrupted) -> None:
-        self.answer = answer
+
+@dataclass(slots=True)
+class _Run:
+    """One run on its way through the child."""
+
+    request: RunRequest
+    bell: Bell
+    hear: Hear
+    clock: StageClock
+    alone: bool
+    sent: bool = False
+    deserted: bool = False  #: answered already; the child has not let go of it yet
+    answer: Answer | None = None
+    answered: threading.Event = field(default_factory=threading.Event)
+
+    def end(self, answer: Answer) -> None:
+        if self.answer is None:
+            self.answer = answer
+            self.answered.set()
+
+
+def _hear_nothing(message: Entered | Admitted) -> None:
+    pass
 
 
 class Child:
-    """One spawned process at a time, started again whenever it was lost. Used by one thread at a time."""
+    """One spawned process at a time, started again whenever it was lost. `run` may be called by several
+    threads at once.
+    """
 
     def __init__(
         self, settings: WorkerSettings, environment: Mapping[str, str], *, log: str = "json"
@@ -72,15 +105,22 @@ class Child:
         self._settings = settings
         self._environment = dict(environment)
         self._log = log
+        self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._wanted = False  # Whether a process shall be there although no run waits for one.
+        self._closed = False
+        self._runs: dict[int, _Run] = {}
         self._inbox = Inbox()
-        self._stage = "start"
-        self._limit_s = settings.start_s
-        self._deadline = 0.0
-        self._run_ends = 0.0  # However often the child says that it enters a stage.
-        self._ready = False
-        self._runs = 0
-        self._lock = threading.Lock()
+        self._outgoing = bytearray()
+        self._start_deadline = math.inf
+        self._idle_deadline = math.inf  # All runs wait, and for nothing that could ever come.
+        self._ended = 0
+        self._poke_read, self._poke_write = os.pipe()
+        os.set_blocking(self._poke_read, False)
+        os.set_blocking(self._poke_write, False)
+        self.ready: Ready | None = None  #: what the living child said of itself
+        # Linux ties the child's life to the thread that started it (PR_SET_PDEATHSIG): this one stays.
+        threading.Thread(target=self._drive, name="child", daemon=True).start()
 
     @property
     def pid(self) -> int | None:
@@ -89,84 +129,284 @@ class Child:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Start the process, unless there is one. Returns at once; importing torch goes on meanwhile.
-
-        Linux ties the child's life to the calling thread (PR_SET_PDEATHSIG): it must be one that stays.
-        """
+        """Have a process started, unless there is one. Returns at once; importing torch goes on meanwhile."""
         with self._lock:
-            if self.pid is not None:
-                return
-            self._bury()
-            options = [f"--parent={os.getpid()}", f"--device={self._settings.device}", f"--log={self._log}"]
-            if self._settings.child_memory_mib is not None:
-                options.append(f"--memory-mib={self._settings.child_memory_mib}")
-            if self._settings.threads is not None:
-                options.append(f"--threads={self._settings.threads}")
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.child", *options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=self._environment,
-                start_new_session=True,  # Its own process group: killing it takes along whatever it started.
-            )
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            os.set_blocking(self._process.stdout.fileno(), False)
-            os.set_blocking(self._process.stdin.fileno(), False)
-            self._inbox = Inbox()
-            self._ready = False
-            self._runs = 0
-            self._run_ends = math.inf
-            self._enter("start", self._settings.start_s)
+            self._wanted = True
+        self._poke()
 
-    def run(self, request: RunRequest, bell: Bell) -> Done | Failed | Lost | Interrupted:
+    def run(
+        self, request: RunRequest, bell: Bell, *, hear: Hear = _hear_nothing, alone: bool = False
+    ) -> Answer:
         """Have the child work on `request`, within the limits of its stages, or until `bell` rings.
 
-        After `Lost`, `Interrupted` and a crash the process is dead and a new one is starting.
+        `hear` is told of every stage as it begins. A run that is `alone` shares the child with no other.
+        After `Lost` and a crash the process is dead and a new one is starting.
         """
         if bell.rung is not None:
             return Interrupted(bell.rung)
-        self.start()
-        answer: Done | Failed | Lost | Interrupted
-        try:
-            answer = self._converse(request, bell)
-            self._runs += 1
-            # What nobody foresaw may have broken more than one run: a CUDA context, for one, never recovers.
-            broken = isinstance(answer, Failed) and answer.fault == "crash"
-            if not broken and self._runs < self._settings.runs_per_child:
-                return answer
-        except _BrokenOff as off:
-            answer = off.answer
-        except BrokenFrame as error:
-            answer = self._lost(str(error))
-        self.kill()
-        if bell.rung is not Interruption.STOPPING:
-            self.start()
-        return answer
-
-    def _converse(self, request: RunRequest, bell: Bell) -> Done | Failed:
-        while not self._ready:
-            said = self._next(bell)
-            if isinstance(said, Failed):
-                raise _BrokenOff(self._lost(said.because))
-            self._ready = isinstance(said, Ready)
-        self._run_ends = steady_s() + self._settings.longest_s
-        self._enter("open", self._settings.stage_s)
-        self._say(frame(request), bell)
-        while True:
-            message = self._next(bell)
-            if isinstance(message, Entered):
-                self._enter(message.stage, message.limit_s)
-            elif isinstance(message, Done | Failed):
-                return message
+        clock = StageClock(stage_s=self._settings.stage_s, longest_s=self._settings.longest_s)
+        run = _Run(request, bell, hear, clock, alone)
+        with self._lock:
+            if self._closed:
+                return Interrupted(Interruption.STOPPING)
+            self._runs[request.number] = run
+        self._poke()
+        run.answered.wait()
+        assert run.answer is not None
+        return run.answer
 
     def kill(self) -> None:
-        """End the process and everything that it started. Nothing survives this, hung kernels included."""
+        """End the process and everything that it started, and start no other. Nothing survives this, hung
+        kernels included.
+        """
         with self._lock:
+            self._closed = True
             self._bury()
+            for run in self._runs.values():
+                run.end(Interrupted(Interruption.STOPPING))
+        self._poke()
+
+    # Below, everything is done by the driver, with the lock held but for while it waits.
+
+    def _drive(self) -> None:
+        while not self._closed:
+            try:
+                self._turn()
+            except Exception as error:  # the outermost loop of this thread: no run may wait for ever
+                log.exception("child.not_understood", error=type(error).__name__, exc_info=False)
+                with self._lock:
+                    self._lost(f"{type(error).__name__} was raised beside the child")
+
+    def _turn(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._tend()
+            selector, deadline = self._watched()
+        with selector:
+            found = selector.select(max(0.0, deadline - steady_s()))
+        with self._lock:
+            if self._closed:
+                return
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._poke_read, _PIECE_BYTES)
+            self._look({key.data for key, _ in found})
+
+    def _poke(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._poke_write, b"!")
+
+    def _tend(self) -> None:
+        """Let go of who was called off, start a process where one is needed, and give it what it may have."""
+        for run in list(self._runs.values()):
+            if run.bell.rung is not None and not run.deserted:
+                self._call_off(run, run.bell.rung)
+        waiting = [run for run in self._runs.values() if not run.sent]
+        if self._process is None and (waiting or self._wanted):
+            self._spawn()
+        if self.ready is None or self._ended >= self._settings.runs_per_child:
+            if self.ready is not None and not self._sent():
+                self._bury()  # A library that leaks is forgiven so.
+                self._spawn()
+            return
+        for run in waiting:
+            sent = self._sent()
+            if sent and (run.alone or any(other.alone for other in sent)):
+                return  # In order: nobody overtakes who waits to be alone.
+            run.sent = True
+            run.clock.begin(steady_s())
+            self._outgoing += frame(run.request)
+
+    def _sent(self) -> list[_Run]:
+        return [run for run in self._runs.values() if run.sent]
+
+    def _spawn(self) -> None:
+        settings = self._settings
+        options = {
+            "parent": os.getpid(),
+            "device": settings.device,
+            "log": self._log,
+            "memory-mib": settings.child_memory_mib,
+            "threads": settings.threads,
+            "memory-share": settings.memory_share,
+            "memory-reserve-mib": settings.memory_reserve_mib,
+            "memory-limit-mib": settings.memory_mib,
+        }
+        said = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "worker.child", *said],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environment,
+            start_new_session=True,  # Its own process group: killing it takes along whatever it started.
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._inbox, self._outgoing = Inbox(), bytearray()
+        self.ready, self._wanted, self._ended = None, False, 0
+        self._start_deadline = steady_s() + settings.start_s
+
+    def _watched(self) -> tuple[selectors.BaseSelector, float]:
+        """What may wake the driver, and when it has to look by itself."""
+        selector = selectors.DefaultSelector()
+        selector.register(self._poke_read, selectors.EVENT_READ, "poke")
+        for run in self._runs.values():
+            if not run.deserted:
+                selector.register(run.bell.fileno(), selectors.EVENT_READ, "bell")
+        process = self._process
+        if process is None:
+            return selector, steady_s() + 3600.0
+        assert process.stdin is not None
+        assert process.stdout is not None
+        selector.register(process.stdout.fileno(), selectors.EVENT_READ, "said")
+        if self._outgoing:
+            # A pipe holds 64 KiB and a request may be longer: a child that does not read must not stop us.
+            selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "listens")
+        sent = self._sent()
+        if not sent or any(not run.clock.waits for run in sent):
+            self._idle_deadline = math.inf
+        elif self._idle_deadline == math.inf:
+            self._idle_deadline = steady_s() + self._settings.stage_s
+        starting = self._start_deadline if self.ready is None else math.inf
+        deadlines = [run.clock.deadline for run in sent]
+        return selector, min([starting, self._idle_deadline, steady_s() + 3600.0, *deadlines])
+
+    def _look(self, happened: Collection[str]) -> None:
+        """Take in what happened."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            if "said" in happened:
+                self._hear(process)
+            if "listens" in happened and process is self._process:
+                self._speak(process)
+        except BrokenFrame as error:
+            self._lost(str(error))
+        if process is self._process:
+            self._judge(steady_s())
+
+    def _hear(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        try:
+            piece = os.read(process.stdout.fileno(), _PIECE_BYTES)
+        except BlockingIOError:
+            return
+        if not piece:
+            self._died(process)
+            return
+        self._inbox.feed(piece)
+        while process is self._process and (message := self._inbox.take()) is not None:
+            self._take(message)
+
+    def _speak(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        try:
+            del self._outgoing[: os.write(process.stdin.fileno(), self._outgoing[:_PIECE_BYTES])]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._died(process)
+
+    def _take(self, message: FromChild) -> None:
+        if isinstance(message, Ready):
+            self.ready = message
+            return
+        if self.ready is None:
+            self._lost(message.because if isinstance(message, Failed) else "the child spoke out of turn")
+            return
+        run = self._runs.get(message.number)
+        if run is None or not run.sent:
+            raise BrokenFrame(f"the child speaks of a run {message.number} that it was not given")
+        if isinstance(message, Entered):
+            run.clock.enter(message.stage, message.limit_s, steady_s())
+        if isinstance(message, Entered | Admitted):
+            if not run.deserted:
+                run.hear(message)
+            return
+        del self._runs[run.request.number]
+        self._ended += 1
+        run.end(message)
+        if isinstance(message, Failed) and message.fault in ("crash", "memory"):
+            # What nobody foresaw may have broken more than one run: a CUDA context, for one, never recovers.
+            self._end_all(Interrupted(Interruption.BYSTANDER), Interrupted(Interruption.BYSTANDER))
+
+    def _call_off(self, run: _Run, why: Interruption) -> None:
+        """The bell of `run` has rung."""
+        run.end(Interrupted(why))
+        if not run.sent:
+            del self._runs[run.request.number]
+        elif run.clock.stage in ("open", "model"):  # Only a kill ends that.
+            self._end_all(Interrupted(Interruption.BYSTANDER), Interrupted(Interruption.BYSTANDER))
+            self._wanted = why is not Interruption.STOPPING
+        else:
+            run.deserted = True
+            self._outgoing += frame(Forget(forget=run.request.number))
+
+    def _judge(self, now: float) -> None:
+        """Kill the child where a limit has passed."""
+        if self.ready is None:
+            if now >= self._start_deadline:
+                limit = f"killed after {self._settings.start_s:g} s, its time limit, {DOING['start']}"
+                self._lost(f"the child was {limit}")
+            return
+        late = [run for run in self._sent() if now >= run.clock.deadline]
+        if late:
+            clock = late[0].clock
+            limit = f"killed after {clock.limit_s:g} s, its time limit, {DOING[clock.stage]}"
+            for run in late:
+                run.end(Lost(f"the child was {limit}"))
+            self._end_all(Interrupted(Interruption.BYSTANDER), Interrupted(Interruption.BYSTANDER))
+        elif now >= self._idle_deadline:
+            self._lost(f"the child was killed: nothing went on in it for {self._settings.stage_s:g} s")
+
+    def _died(self, process: subprocess.Popen[bytes]) -> None:
+        # The pipe is closed, so it is dying; a child that closed it on purpose and lives on is killed here.
+        doing = " and ".join(dict.fromkeys(DOING[run.clock.stage] for run in self._working()))
+        doing = doing or DOING["start" if self.ready is None else "ready"]
+        try:
+            status = process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self._lost(f"the child fell silent {doing}")
+            return
+        if status < 0:
+            name = _signal_name(-status)
+            because = f"the child was killed by signal {-status} ({name}) {doing}"
+            self._lost(because, killed=-status == signal.SIGKILL)
+        else:
+            self._lost(f"the child ended with exit status {status} {doing}")
+
+    def _working(self) -> list[_Run]:
+        return [run for run in self._sent() if not run.clock.waits]
+
+    def _lost(self, because: str, *, killed: bool = False) -> None:
+        """The child is gone, and it was none of our doing, or something that no run can be blamed for."""
+        if self.ready is None:
+            early = Lost(because, before_work=True)
+            for run in self._runs.values():
+                run.end(early)
+            self._runs.clear()
+            self._bury()
+            return
+        numbers = [str(run.request.number) for run in self._working()]
+        if len(numbers) > 1:
+            because = f"{because} (jobs {', '.join(numbers)} were at work in it)"
+        innocent = Interrupted(Interruption.BYSTANDER)
+        everybody_waits = not self._working()
+        self._end_all(Lost(because, killed=killed), Lost(because) if everybody_waits else innocent)
+
+    def _end_all(self, working: Answer, waiting: Answer) -> None:
+        """End the process, and with it every run that it was given; start a new one."""
+        for run in self._sent():
+            run.end(waiting if run.clock.waits else working)
+            del self._runs[run.request.number]
+        self._bury()
+        self._wanted = True
 
     def _bury(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self.ready = self._process, None, None
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -176,73 +416,6 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-
-    def _enter(self, stage: str, limit_s: float | None) -> None:
-        self._stage = stage
-        now = steady_s()
-        self._limit_s = self._settings.stage_s if limit_s is None else limit_s
-        self._deadline = now + self._limit_s
-        if self._deadline > self._run_ends:
-            self._limit_s = self._settings.longest_s
-            self._deadline = self._run_ends
-
-    def _next(self, bell: Bell) -> Ready | Entered | Done | Failed:
-        """The child's next message."""
-        process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        while True:
-            message = self._inbox.take()
-            if message is not None:
-                return message
-            self._wait(process.stdout.fileno(), selectors.EVENT_READ, bell)
-            try:
-                piece = os.read(process.stdout.fileno(), _PIECE_BYTES)
-            except BlockingIOError:
-                continue
-            if not piece:
-                raise _BrokenOff(self._lost(self._obituary(process)))
-            self._inbox.feed(piece)
-
-    def _say(self, message: bytes, bell: Bell) -> None:
-        # A pipe holds 64 KiB and a request may be longer: a child that does not read must not stop us.
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        left = memoryview(message)
-        while left:
-            self._wait(process.stdin.fileno(), selectors.EVENT_WRITE, bell)
-            try:
-                left = left[os.write(process.stdin.fileno(), left[:_PIECE_BYTES]) :]
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise _BrokenOff(self._lost(self._obituary(process))) from None
-
-    def _wait(self, descriptor: int, event: int, bell: Bell) -> None:
-        """Until the pipe is ready. Leaves by `_BrokenOff` at the stage's limit, or when the bell rings."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, event)
-            selector.register(bell, selectors.EVENT_READ)
-            ready = selector.select(max(0.0, self._deadline - steady_s()))
-        if bell.rung is not None:
-            raise _BrokenOff(Interrupted(bell.rung))
-        if not ready:
-            limit = f"killed after {self._limit_s:g} s, its time limit, {_DOING[self._stage]}"
-            raise _BrokenOff(self._lost(f"the child was {limit}"))
-
-    def _lost(self, because: str) -> Lost:
-        return Lost(because, before_work=not self._ready)
-
-    def _obituary(self, process: subprocess.Popen[bytes]) -> str:
-        # The pipe is closed, so it is dying; a child that closed it on purpose and lives on is killed here.
-        try:
-            status = process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return f"the child fell silent {_DOING[self._stage]}"
-        if status < 0:
-            return f"the child was killed by signal {-status} ({_signal_name(-status)}) {_DOING[self._stage]}"
-        return f"the child ended with exit status {status} {_DOING[self._stage]}"
 
 
 def _signal_name(number: int) -> str:

@@ -1,6 +1,8 @@
 """
 The process that owns torch: it reads requests from one pipe, answers on another, and knows nothing else.
 
+Up to three runs are in here at once, each in another step (`worker.lanes`): every message says whose it is.
+
 It has no ledger, no broker and no archive: only the paths of the files of one job and a folder for its
 results. It may be killed at any moment, and nothing is lost by it. Run as `python -m worker.child` by
 `worker.attempt`.
@@ -14,18 +16,27 @@ import os
 import resource
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from pydantic import BaseModel
 
 from ledger import journal
 from ledger.errors import ModelError, SiteError, StudyError
-from worker.exchange import Done, Entered, Failed, Ready, Stage, frame, read_request
+from worker.exchange import Failed, Forget, Ready, frame, read_request
+
+if TYPE_CHECKING:
+    from worker.lanes import Traffic
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NO_NEW_PRIVS = 38
+_FAULTS: dict[type[Exception], Literal["study", "model", "site"]] = {
+    StudyError: "study",
+    ModelError: "model",
+    SiteError: "site",
+}
 _OURS_TO_MEND = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
@@ -36,6 +47,9 @@ def main() -> None:
     options.add_argument("--device", default="auto")
     options.add_argument("--memory-mib", type=int)
     options.add_argument("--threads", type=int)
+    options.add_argument("--memory-share", type=float, default=0.8)
+    options.add_argument("--memory-reserve-mib", type=int, default=256)
+    options.add_argument("--memory-limit-mib", type=int)
     options.add_argument("--log", choices=["json", "text"], default="json")
     asked = options.parse_args()
 
@@ -51,48 +65,82 @@ def main() -> None:
     import torch  # noqa: PLC0415
 
     from worker.encode import warm_up  # noqa: PLC0415
+    from worker.lanes import Traffic  # noqa: PLC0415
+    from worker.memory import budget_of  # noqa: PLC0415
     from worker.residents import Residents, device_named  # noqa: PLC0415
-    from worker.run import analyse  # noqa: PLC0415
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     if asked.threads:
         torch.set_num_threads(asked.threads)
 
+    voice = _Voice(answers)
     try:
-        residents = Residents(device=device_named(asked.device))
+        budget = budget_of(
+            device_named(asked.device),
+            share=asked.memory_share,
+            reserve_mib=asked.memory_reserve_mib,
+            limit_mib=asked.memory_limit_mib,
+        )
     except SiteError as error:  # No study's fault: the parent keeps its job and tells why.
-        _say(answers, Failed(fault="site", error=type(error).__name__, because=str(error)))
+        voice.say(Failed(fault="site", error=type(error).__name__, because=str(error)))
         sys.exit(2)
+    residents = Residents(asked.device, budget=budget)
     warm_up()
 
-    def enter(stage: Stage, limit_s: float | None = None) -> None:
-        _say(answers, Entered(stage=stage, limit_s=limit_s))
-
-    _say(answers, Ready())
-    while (request := read_request(requests)) is not None:
-        answer: Done | Failed
-        try:
-            answer = Done(reply=analyse(request, residents=residents, enter=enter))
-        except StudyError as error:
-            answer = Failed(fault="study", error=type(error).__name__, because=str(error))
-        except ModelError as error:
-            answer = Failed(fault="model", error=type(error).__name__, because=str(error))
-        except SiteError as error:
-            answer = Failed(fault="site", error=type(error).__name__, because=str(error))
-        except Exception as error:  # whatever a model raises, the parent hears of it
-            answer = _unforeseen(error)
-        _say(answers, answer)
+    traffic = Traffic(residents, voice.say, _explained)
+    voice.say(
+        Ready(
+            device=residents.device_name,
+            budget_bytes=budget.on_device if budget.on_gpu else budget.host,
+        )
+    )
+    threading.Thread(target=_listen, args=(requests, traffic), name="requests", daemon=True).start()
+    traffic.work()
 
 
-def _unforeseen(error: Exception) -> Failed:
+def _listen(requests: BinaryIO, traffic: "Traffic") -> None:
+    """Pass on what the parent says until it closes the pipe, or says something that is no message."""
+    try:
+        while (said := read_request(requests)) is not None:
+            if isinstance(said, Forget):
+                traffic.forget(said.forget)
+            else:
+                traffic.begin(said)
+    finally:
+        traffic.close()
+
+
+class _Voice:
+    """Says one message at a time."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._lock = threading.Lock()
+
+    def say(self, message: BaseModel) -> None:
+        left = memoryview(frame(message))
+        with self._lock:
+            while left:
+                left = left[self._answers.write(left) :]
+
+
+def _explained(error: BaseException) -> Failed:
+    """Whose fault it is, as the parent shall hear it."""
+    for kind, fault in _FAULTS.items():
+        if isinstance(error, kind):
+            return Failed(fault=fault, error=type(error).__name__, because=str(error))
+    return _unforeseen(error)
+
+
+def _unforeseen(error: BaseException) -> Failed:
     """Say what happened without the message of `error`: it may quote values of the images' headers."""
     name = type(error).__name__
     if isinstance(error, OSError) and error.errno in _OURS_TO_MEND:
         return Failed(
             fault="disk", error=name, because=f"the child could not write: {os.strerror(error.errno)}"
         )
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return Failed(fault="crash", error=name, because="there was not enough memory")
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return Failed(fault="memory", error=name, because="there was not enough memory")
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
     return Failed(fault="crash", error=name, because=f"{name} was raised{where}")
@@ -106,12 +154,6 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     return requests, answers
-
-
-def _say(answers: BinaryIO, message: BaseModel) -> None:
-    left = memoryview(frame(message))
-    while left:
-        left = left[answers.write(left) :]
 
 
 def _die_with(parent: int) -> None:

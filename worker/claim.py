@@ -37,6 +37,8 @@ class Interruption(StrEnum):
     LEASE_LOST = "lease_lost"  #: Another worker has the job by now, or nobody should.
     STOPPING = "stopping"  #: This worker is being stopped.
     INPUT_BROKEN = "input_broken"  #: The files are not what arrived.
+    BYSTANDER = "bystander"  #: The child had to be killed for another run's sake.
+    SOMEBODY_IDLE = "somebody_idle"  #: It only waits here, and another worker has nothing to do.
 
 
 class Bell:

@@ -1,6 +1,9 @@
 """
 One job, from the claim to the last row: the order of the steps is the promise, so they stay on one screen.
 
+Several jobs may be in hand at once, each in another step (`worker.seats`); each has a thread of its own that
+takes its steps in this order, and none of them changes another's.
+
 Results are computed in a folder that nobody else knows, kept in the spool under their digest, and only then
 recorded, in one transaction with the deliveries that they open. A crash between any two steps leaves either
 nothing, or files that the next attempt makes again, byte for byte, under the same names.
@@ -10,6 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,15 +23,17 @@ from dicom_node.spool import Spool
 from ledger.errors import ModelError, SiteError
 from ledger.failpoint import failpoint
 from ledger.identifiers import JobId, Uid
-from ledger.job import Claim, JobEvent, JobState, LeaseLost
+from ledger.job import Claim, JobEvent, JobState, LeaseLost, Priority
 from ledger.result import NewResult
 from ledger.store.database import Collided, LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.provenance import Predecessor
 from worker.attempt import Child, Interrupted, Lost
-from worker.claim import Bell, Interruption, Lease
-from worker.exchange import Done, Failed, ResultFile, RunReply, RunRequest, files_of
+from worker.claim import Interruption, Lease, steady_s
+from worker.exchange import Admitted, Done, Entered, Failed, ResultFile, RunReply, RunRequest, files_of
+from worker.lookout import Lookout
+from worker.seats import Room, Seat, Seats
 from worker.settings import WorkerSettings
 from worker.verify import Verification
 from worker.workplace import Workplace
@@ -37,6 +43,13 @@ log = structlog.get_logger()
 _AWAY_PAUSE_S = 1.0
 #: Nobody else writes the rows of a job that is ours: what collides so often will not stop colliding.
 _COLLISIONS_MAX = 5
+
+_LEFT_PAUSE_S = 0.1
+_GIVEN_BACK = {
+    Interruption.STOPPING: "the worker was stopped",
+    Interruption.BYSTANDER: "the child was lost for another job's sake",
+    Interruption.SOMEBODY_IDLE: "another worker has nothing to do",
+}
 
 Told = TypeVar("Told")
 
@@ -70,7 +83,7 @@ def complete_at(paths: Sequence[Path]) -> float:
 
 
 class Bench:
-    """Where jobs are computed, one at a time."""
+    """Where jobs are computed, one at a time, with one being read before and one encoded after it."""
 
     def __init__(
         self,
@@ -92,68 +105,139 @@ class Bench:
         self._workplace = workplace
         self._time_zone = time_zone
         self._models = models
-        self._bell: Bell | None = None
         self._stopping = threading.Event()
         self._pause = threading.Event()  # Never set: a second goes by.
+        # Who shares a child with a study that kills it loses an attempt: there must be another one.
+        self.seats = Seats(ahead=settings.ahead and settings.attempts_max > 1)
+        self._urgent: list[threading.Thread] = []
+        self._lookout = Lookout(
+            ledger, settings, child, self.seats, owner=owner, take_urgent=self._take_urgent
+        )
+
+    def open(self) -> None:
+        """Tell others of this worker from now on."""
+        self._lookout.start()
 
     def stop(self) -> None:
-        """Give back the job in hand and take no other. Safe to call from a signal handler."""
+        """Give back the jobs in hand and take no other. Safe to call from a signal handler."""
         self._stopping.set()
-        if (bell := self._bell) is not None:
-            bell.ring(Interruption.STOPPING)
+        self.seats.ring(Interruption.STOPPING)
 
-    def compute(self, job_id: JobId) -> None:
-        """Compute a job, if it waits for that and nobody else has it."""
+    def close(self) -> None:
+        """After `stop`, and after the last `compute` has returned."""
+        self._lookout.stop(within_s=self._settings.look_s)
+        for thread in self._urgent:
+            thread.join(self._settings.stop_s)
+
+    def compute(self, hinted: JobId) -> None:
+        """Take the job that this worker should do next, and do it. `hinted` is one that waits, or did."""
         if self._stopping.is_set():
             return
-        claim = self._ledger.claim_job(
-            job_id,
-            owner=self._owner,
-            lease_s=self._settings.lease_s,
-            attempts_max=self._settings.attempts_max,
-        )
-        if claim is None:
-            return  # A hint that came twice, too late or too early.
-        failpoint("job_claimed")
-        log.info("job.claimed", job=job_id, attempt=claim.attempt, model=claim.model)
+        with self.seats.hint():
+            if (seat := self._take(hinted)) is not None:
+                self._do(seat)
 
-        bell = self._bell = Bell()
+    def _take_urgent(self) -> None:
+        """Have an urgent job go before the one that waits here, if there is one."""
+        seat = None if self._stopping.is_set() else self._claim(urgent=True, ahead=True)
+        if seat is not None:
+            thread = threading.Thread(target=self._do, args=(seat,), name="urgent job", daemon=True)
+            self._urgent = [*(one for one in self._urgent if one.is_alive()), thread]
+            thread.start()
+
+    def _take(self, hinted: JobId) -> Seat | None:
+        """The best job for this worker, claimed."""
+        with self.seats.choosing() as room:
+            ahead = room is Room.AHEAD
+            seat = None if room is Room.NONE else self._claim(ahead=ahead)
+            if seat is None and (ahead or room is Room.NONE):
+                # The hint came to the wrong place: somebody else shall have it, or this one later.
+                self.seats.shut()
+                self._ledger.pass_on([hinted])
+            return seat
+
+    def _claim(self, *, urgent: bool = False, ahead: bool = False) -> Seat | None:
+        """Claim the best of what waits; what is left to another worker is waited for, for a moment."""
+        left_until, passed_on = steady_s() + self._settings.affinity_s, False
+        while not self._stopping.is_set():
+            choice = self._ledger.choose_jobs(
+                self._owner,
+                self.seats.keeping.models,
+                patience_s=self._settings.patience_s,
+                affinity_s=self._settings.affinity_s,
+                fresh_s=self._settings.lease_s,
+                urgent=urgent,
+                ahead=ahead and not urgent,
+            )
+            for job_id in choice.jobs:
+                claim = self._ledger.claim_job(
+                    job_id,
+                    owner=self._owner,
+                    lease_s=self._settings.lease_s,
+                    attempts_max=self._settings.attempts_max,
+                )
+                if claim is not None:
+                    failpoint("job_claimed")
+                    log.info("job.claimed", job=job_id, attempt=claim.attempt, model=claim.model)
+                    return self.seats.take(claim)
+            if choice.jobs:
+                continue  # Others took them all; there may be more.
+            if not choice.left or steady_s() > left_until:
+                return None
+            if not passed_on:
+                self._ledger.pass_on(choice.left)
+                passed_on = True
+            self._stopping.wait(_LEFT_PAUSE_S)
+        return None
+
+    def _do(self, seat: Seat) -> None:
+        """Do a claimed job."""
+        claim, bell = seat.claim, seat.bell
         if self._stopping.is_set():  # It was set before there was a bell to ring.
             bell.ring(Interruption.STOPPING)
-        folder = self._workplace.folder(claim)
+        folder = None
         lease = Lease(
             lambda: self._ledger.renew_job(claim),
-            what=f"job {job_id}",
+            what=f"job {claim.job_id}",
             heartbeat_s=self._settings.heartbeat_s,
             silence_s=self._settings.silence_s,
             lost=lambda: bell.ring(Interruption.LEASE_LOST),
         )
         try:
+            folder = self._workplace.folder(claim)
             with lease:
-                self._attempt(claim, folder, lease, bell)
+                self._attempt(seat, folder, lease)
         except LeaseLost as lost:
-            log.warning("job.lost", job=job_id, epoch=claim.epoch, because=str(lost))
+            log.warning("job.lost", job=claim.job_id, epoch=claim.epoch, because=str(lost))
             if lease.ledger_away:
                 with suppress(LeaseLost):
                     self._release(claim, "the ledger was away for longer than the lease", 0.0)
         finally:
-            self._bell = None
-            bell.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            self.seats.leave(seat)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _attempt(self, claim: Claim, folder: Path, lease: Lease, bell: Bell) -> None:
+    def _attempt(self, seat: Seat, folder: Path, lease: Lease) -> None:
+        claim, bell = seat.claim, seat.bell
         paths = [self._spool.absolute(one.path) for one in claim.inputs]
         verification = Verification(
             list(zip(claim.inputs, paths, strict=True)), broken=lambda: bell.ring(Interruption.INPUT_BROKEN)
         )
-        answer = self._child.run(self._request(claim, paths, folder), bell)
+        answer = self._child.run(
+            self._request(claim, paths, folder),
+            bell,
+            hear=lambda said: self._hear(seat, said),
+            alone=seat.alone,
+        )
         if isinstance(answer, Interrupted) and answer.why is not Interruption.INPUT_BROKEN:
             verification.abandon()
             if answer.why is Interruption.LEASE_LOST:
                 raise LeaseLost(f"job {claim.job_id} was broken off")
-            self._release(claim, "the worker was stopped", 0.0)
+            self._release(claim, _GIVEN_BACK[answer.why], 0.0)
             return
 
+        if isinstance(answer, Lost) or (isinstance(answer, Failed) and answer.fault in ("crash", "memory")):
+            self.seats.forget_models()
         # Whatever the child says of them, it counts only if these are the bytes that arrived.
         if (broken := verification.result()) is not None:
             self._park(claim, lease, broken)
@@ -180,11 +264,45 @@ class Bench:
                 self._park(claim, lease, answer.because)
             case Failed(fault="disk") | Lost(before_work=True):
                 self._release(claim, answer.because, self._settings.site_backoff_s)
+            case Failed(fault="memory") | Lost(killed=True):
+                self._crashed(claim, lease, self._ran_out(seat, answer.because))
             case Failed() | Lost():
                 self._crashed(claim, lease, answer.because)
 
+    def _hear(self, seat: Seat, said: Entered | Admitted) -> None:
+        self.seats.hear(seat, said)
+        if seat.stage == "ready" and self.seats.waiting is not None:
+            log.info("job.read_ahead", job=seat.claim.job_id)
+
+    def _ran_out(self, seat: Seat, because: str) -> str:
+        """Remember that what the run was allowed was too much: the next attempt begins further down."""
+        if seat.usage is None or seat.stage != "model":
+            return because
+        self._ledger.record_usage(
+            seat.claim.job_id,
+            seat.claim.model,
+            replace(
+                seat.usage,
+                out_of_memory=True,
+                host_peak=seat.usage.host_allowed,
+                device_peak=seat.usage.device_allowed,
+            ),
+        )
+        allowed = [
+            f"{size / 2**30:.1f} GiB of {where}"
+            for size, where in (
+                (seat.usage.device_allowed, seat.usage.device),
+                (seat.usage.host_allowed, "the host's memory"),
+            )
+            if size
+        ]
+        return f"{because}; it was allowed {' and '.join(allowed)}"
+
     def _request(self, claim: Claim, paths: list[Path], folder: Path) -> RunRequest:
         return RunRequest(
+            number=claim.job_id,
+            urgent=claim.priority is Priority.STAT,
+            peaks=tuple(self._ledger.peaks(claim.model)),
             model=claim.model,
             settings=claim.settings,
             **dict(files_of(claim, paths)),
@@ -223,6 +341,7 @@ class Bench:
                 model_identity=reply.model_identity,
                 results=results,
                 timings=reply.timings,
+                used=reply.usage,
             ),
         )
         log.info(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from ledger.errors import WetreadError
 from ledger.job import EARLIER, Claim, Outcome
 from ledger.result import Role
+from ledger.usage import Peak, Usage
 from models.settings import ModelsSettings
 from results.provenance import Predecessor
 
@@ -22,7 +23,9 @@ _LENGTH = struct.Struct(">I")
 #: Requests name thousands of files at most; anything longer is no message.
 LONGEST_FRAME_BYTES = 16 << 20
 
-Stage = Literal["open", "load", "model", "encode", "check"]
+#: "ready" and "computed" are waiting: for the model to be free, and for the encoder.
+Stage = Literal["load", "ready", "open", "model", "computed", "encode", "check"]
+WAITING: tuple[Stage, ...] = ("ready", "computed")
 
 
 class BrokenFrame(WetreadError):
@@ -55,6 +58,8 @@ def files_of(claim: Claim, paths: Sequence[Path]) -> Files:
 class RunRequest(Files, frozen=True, extra="forbid"):
     """One run of one model on one input set: all that the child knows of a job."""
 
+    number: int = 0  #: what both call this run; of runs at the same time each has another
+    urgent: bool = False  #: goes before others that wait in the child
     model: str  #: `name` or `name@version`, or `package.module:Class` where `allow_python_models`
     settings: Mapping[str, object] = Field(default_factory=dict)
     out: str  #: absolute path of an existing folder that nobody else writes to
@@ -64,6 +69,13 @@ class RunRequest(Files, frozen=True, extra="forbid"):
     allow_python_models: bool = False
     models: ModelsSettings = ModelsSettings()  #: where else than in Wetread models may be, and whom to trust
     predecessor: Predecessor | None = None  #: the report that this run's report replaces
+    peaks: tuple[Peak, ...] = ()  #: what the model is known to take
+
+
+class Forget(BaseModel, frozen=True, extra="forbid"):
+    """Nobody wants the answer of this run any more: it goes no further than the step that it is in."""
+
+    forget: int
 
 
 class ResultFile(BaseModel, frozen=True, extra="forbid"):
@@ -99,43 +111,63 @@ class RunReply(BaseModel, frozen=True, extra="forbid"):
     findings: tuple[Finding, ...] = ()
     lines: tuple[str, ...] = ()  #: boxes, landmarks, verdicts and maps, each in one plain sentence
     cautions: tuple[str, ...] = ()
+    usage: Usage | None = None  #: what it took; None: the model did not run
 
 
 class Ready(BaseModel, frozen=True, extra="forbid"):
     """The child has imported everything and waits for work."""
 
     kind: Literal["ready"] = "ready"
+    device: str = ""  #: what it computes on
+    budget_bytes: int = 0  #: what models and runs may take of it
 
 
 class Entered(BaseModel, frozen=True, extra="forbid"):
-    """The child enters a stage. `limit_s` is of the model's manifest; None: the site's own."""
+    """A run enters a stage. `limit_s` is of the model's manifest; None: the site's own."""
 
     kind: Literal["entered"] = "entered"
+    number: int = 0
     stage: Stage
     limit_s: float | None = None
 
 
+class Admitted(BaseModel, frozen=True, extra="forbid"):
+    """The model of a run is loaded, and the run is about to begin with what it may take."""
+
+    kind: Literal["admitted"] = "admitted"
+    number: int = 0
+    usage: Usage
+    spare: int  #: bytes of the host that it leaves for others
+    held: int  #: bytes of its input
+    kept: tuple[str, ...]  #: the models that are loaded now, by the names of rules
+    taken_bytes: int  #: by them
+
+
 class Done(BaseModel, frozen=True, extra="forbid"):
-    """The run ended; its files lie in the request's folder."""
+    """A run ended; its files lie in the request's folder."""
 
     kind: Literal["done"] = "done"
+    number: int = 0
     reply: RunReply
 
 
 class Failed(BaseModel, frozen=True, extra="forbid"):
-    """The run ended without an answer, and whose fault that is (see `ledger.errors`).
+    """A run ended without an answer, and whose fault that is (see `ledger.errors`).
 
-    "site" is a setting that somebody has to change; "disk" is one that was full or broken just now. "crash"
-    is everything that nobody raised on purpose: it may be chance, so it is tried again.
+    "site" is a setting that somebody has to change; "disk" is one that was full or broken just now. "memory"
+    ran out: the next attempt is allowed less. "crash" is everything that nobody raised on purpose: it may be
+    chance, so it is tried again. "forgotten" is what the parent asked for.
     """
 
     kind: Literal["failed"] = "failed"
-    fault: Literal["study", "model", "site", "disk", "crash"]
+    number: int = 0
+    fault: Literal["study", "model", "site", "disk", "memory", "crash", "forgotten"]
     error: str  #: name of the exception's class
     because: str
 
 
-FromChild = Ready | Entered | Done | Failed
+FromChild = Ready | Entered | Admitted | Done | Failed
+_TO_CHILD: TypeAdapter[RunRequest | Forget] = TypeAdapter(RunRequest | Forget)
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
 
 
@@ -147,14 +179,14 @@ def frame(message: BaseModel) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def read_request(stream: BinaryIO) -> RunRequest | None:
-    """The next request, waiting for it; None once the parent has closed the pipe. Raises `BrokenFrame`."""
+def read_request(stream: BinaryIO) -> RunRequest | Forget | None:
+    """The next word of the parent, waiting for it; None once it has closed the pipe. Raises `BrokenFrame`."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
     length = _length(head)
     body = stream.read(length)
-    return RunRequest.model_validate_json(body) if len(body) == length else None
+    return _TO_CHILD.validate_json(body) if len(body) == length else None
 
 
 class Inbox:

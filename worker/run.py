@@ -1,101 +1,219 @@
 """
-One run of one model on one series: load, model, encode, check. Knows no ledger, no queue and no network.
+One run of one model on one input set, in three steps: read, compute, finish. Knows no ledger, no queue and no
+network.
 
-The child of a worker and `wetread run` on a folder call the same function, so what is proven on a desk is
-what happens in the hospital. A series that cannot be analysed is an answer like any other: a report that says
-why.
+The order of the steps is the promise: nothing is computed that was not read, and nothing leaves that was not
+encoded, read back and compared. The child of a worker takes the same three steps as `wetread run` on a
+folder, so what is proven on a desk is what happens in the hospital; only, there, the next run is read while
+this one is computed. A series that cannot be analysed is an answer like any other: a report that says why.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from ledger.errors import StudyError
 from ledger.identifiers import Uid
 from ledger.implementation import software_version
-from models.contract import Context
+from ledger.usage import Usage
+from models.contract import Context, Given, Model, SeriesSet, Timeline, grid_shape
+from models.prepare.ladder import noting_rungs
 from models.registry import provenance_of, trust_in
 from results.findings import Findings, refused
-from results.provenance import Run
+from results.provenance import Provenance, Run
 from results.sentences import sentences
+from results.source import Source
 from worker.encode import check, encode, summary
 from worker.exchange import RunReply, RunRequest, Stage
 from worker.given import Unusable, Usable, read_given
-from worker.residents import Residents
+from worker.memory import Watch
+from worker.residents import Admission, Resident, Residents
 
 #: Told of every stage as it begins, with the time limit of the model's manifest where that is what bounds it.
 Enter = Callable[[Stage, float | None], None]
+
+
+class Admitted(Protocol):
+    """Told what a run may take, before it begins; of its usage what is known by then."""
+
+    def __call__(self, usage: Usage, spare: int) -> None: ...
 
 
 def _tell_nobody(stage: Stage, limit_s: float | None) -> None:
     pass
 
 
+def _ask_nobody(usage: Usage, spare: int) -> None:
+    pass
+
+
 def analyse(
     request: RunRequest, *, residents: Residents | None = None, enter: Enter = _tell_nobody
 ) -> RunReply:
-    """Run the request's model on its files and write the results into its folder.
+    """Run the request's model on its files and write the results into its folder: the three steps in a row.
 
     A `StudyError` of loading or of the model becomes a refused result. Raises `StudyError` where the files
-    give not even a report, `ModelError` where the model is unknown, misbehaves or made results that fail
-    their check, and `SiteError` for settings that cannot be.
+    give not even a report, `ModelError` where the model is unknown, misbehaves, needs more memory than there
+    is or made results that fail their check, and `SiteError` for settings that cannot be.
     """
-    clock = _Stopwatch()
-    residents = residents or Residents(device=request.device)
+    residents = residents or Residents(request.device)
+    return finish(compute(read(request, residents, enter), residents, enter), residents, enter)
+
+
+@dataclass(slots=True)
+class ToCompute:
+    """A run whose input lies in memory."""
+
+    request: RunRequest
+    resident: Resident
+    read: Usable | Unusable
+    clock: "Stopwatch"
+
+    @property
+    def held(self) -> int:
+        """The bytes of what waits for the model."""
+        return 0 if isinstance(self.read, Unusable) else given_bytes(self.read.given)
+
+
+@dataclass(slots=True)
+class ToFinish:
+    """A run whose model has answered."""
+
+    request: RunRequest
+    provenance: Provenance
+    source: Source
+    inputs: tuple[Uid, ...]  #: all that was loaded
+    findings: Findings
+    usage: Usage | None  #: None: the model did not run
+    clock: "Stopwatch"
+
+
+def read(request: RunRequest, residents: Residents, enter: Enter = _tell_nobody) -> ToCompute:
+    """The first step: which model it is, and what it is given."""
+    clock = Stopwatch()
+    enter("load", None)
+    with residents.lanes.busy(), clock.measuring("load"):
+        resident = residents.open(
+            request.model, allow_python=request.allow_python_models, models=request.models
+        )
+        given = read_given(request, resident.model.manifest)
+    return ToCompute(request, resident, given, clock)
+
+
+def compute(
+    ready: ToCompute,
+    residents: Residents,
+    enter: Enter = _tell_nobody,
+    admitted: Admitted = _ask_nobody,
+    held: int = 0,
+) -> ToFinish:
+    """The second step: the model is made resident, admitted, and run. `held` bytes are others' input.
+
+    The input is forgotten with the end of this step: encoding needs the memory.
+    """
+    request, clock, read = ready.request, ready.clock, ready.read
+    if isinstance(read, Unusable):
+        provenance = _provenance(request, ready.resident.model)
+        return ToFinish(request, provenance, read.source, read.inputs, refused(read.because), None, clock)
 
     enter("open", None)
-    with clock.measuring("open"):
-        model = residents.open(request.model, allow_python=request.allow_python_models, models=request.models)
-        provenance = provenance_of(model, _said_settings(request), trust_in(model, request.models))
+    with residents.lanes.busy(), clock.measuring("open"):
+        shape = grid_shape(read.given)
+        admission = residents.admit(ready.resident, shape, request.peaks, held + ready.held)
+        provenance = _provenance(request, admission.model)
+    usage = _usage(admission, provenance, residents, read.given, clock)
+    admitted(usage, admission.spare)
 
-    enter("load", None)
-    with clock.measuring("load"):
-        read = read_given(request, model.manifest)
-        source, inputs = read.source, read.inputs
+    enter("model", admission.model.manifest.time_limit_s)
+    context = Context(headers=read.headers, settings=request.settings, memory=admission.memory)
+    before = residents.lanes.disturbances
+    with (
+        residents.lanes.busy(),
+        clock.measuring("model"),
+        noting_rungs() as lowered,
+        Watch(residents.device) as watch,
+    ):
+        alone = residents.lanes.quiet
+        try:
+            findings = admission.model.run(read.given, context)
+        except StudyError as unsuitable:
+            findings = refused(str(unsuitable))
+    measured = _measured(usage, watch, lowered, alone=alone and residents.lanes.disturbances == before)
+    findings = _with_cautions(findings, read)
+    return ToFinish(request, provenance, read.source, read.inputs, findings, measured, clock)
 
-    if isinstance(read, Unusable):
-        findings = refused(read.because)
-    else:
-        enter("model", model.manifest.time_limit_s)
-        with clock.measuring("model"):
-            try:
-                context = Context(headers=read.headers, settings=request.settings)
-                findings = model.run(read.given, context)
-            except StudyError as unsuitable:
-                findings = refused(str(unsuitable))
-        findings = _with_cautions(findings, read)
-    del read  # The volume: encoding needs the memory.
 
+def finish(computed: ToFinish, residents: Residents, enter: Enter = _tell_nobody) -> RunReply:
+    """The third step: what the model said is encoded, written, read back and compared."""
+    request, findings, source, clock = computed.request, computed.findings, computed.source, computed.clock
     run = Run(
-        provenance=provenance,
+        provenance=computed.provenance,
         series=Uid.parse(str(source.first.SeriesInstanceUID)),
-        inputs=inputs,
+        inputs=computed.inputs,
         at=datetime.fromtimestamp(request.at, ZoneInfo(request.time_zone)),
         software_version=software_version(),
         predecessor=request.predecessor,
     )
-    enter("encode", None)
-    with clock.measuring("encode"):
-        files = encode(findings, source, run, Path(request.out))
-    enter("check", None)
-    with clock.measuring("check"):
-        check(findings, source, run, files)
-
+    with residents.lanes.busy():
+        enter("encode", None)
+        with clock.measuring("encode"):
+            files = encode(findings, source, run, Path(request.out))
+        enter("check", None)
+        with clock.measuring("check"):
+            check(findings, source, run, files)
     return RunReply(
         outcome=findings.outcome,
         because=findings.because,
-        model_identity=provenance.identity,
-        trust=provenance.trust,
+        model_identity=computed.provenance.identity,
         files=tuple(files),
         timings=clock.seconds,
         findings=tuple(summary(findings)),
         lines=tuple(sentences(findings, source)),
         cautions=findings.cautions,
+        usage=computed.usage and clock.told(computed.usage),
     )
+
+
+def given_bytes(given: Given) -> int:
+    """What the voxels take of the host."""
+    match given:
+        case SeriesSet():
+            return sum(volume.array.nbytes for volume in given.volumes.values())
+        case Timeline():
+            return given.current.array.nbytes + sum(one.volume.array.nbytes for one in given.earlier)
+    return int(given.array.nbytes)
+
+
+def _usage(
+    admission: Admission, provenance: Provenance, residents: Residents, given: Given, clock: "Stopwatch"
+) -> Usage:
+    slices, rows, columns = grid_shape(given)
+    return clock.told(
+        Usage(
+            model=provenance.identity,
+            device=residents.device_name,
+            voxels=slices * rows * columns,
+            host_weights=admission.weights.host,
+            device_weights=admission.weights.device,
+            host_allowed=admission.memory.host,
+            device_allowed=admission.memory.device,
+            resident=admission.resident,
+        )
+    )
+
+
+def _measured(usage: Usage, watch: Watch, lowered: Sequence[str], *, alone: bool) -> Usage:
+    peak = watch.peak
+    return replace(usage, host_peak=peak.host, device_peak=peak.device, lowered=tuple(lowered), alone=alone)
+
+
+def _provenance(request: RunRequest, model: Model) -> Provenance:
+    return provenance_of(model, _said_settings(request), trust_in(model, request.models))
 
 
 def _said_settings(request: RunRequest) -> Mapping[str, object]:
@@ -116,16 +234,26 @@ def _with_cautions(findings: Findings, read: Usable) -> Findings:
     return replace(findings, cautions=(*findings.cautions, *cautions)) if cautions else findings
 
 
-class _Stopwatch:
-    """Seconds by stage."""
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds by stage, and when each began; what passes between two stages is waiting."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    seconds: dict[str, float] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)
+    _ended: float | None = None
 
     @contextmanager
-    def measuring(self, stage: str) -> Iterator[None]:
+    def measuring(self, stage: Stage) -> Iterator[None]:
         began = time.perf_counter()
+        if self._ended is not None and stage in ("open", "encode"):
+            self.seconds["wait"] = round(self.seconds.get("wait", 0.0) + began - self._ended, 4)
+        self.began[stage] = round(time.time(), 4)
         try:
             yield
         finally:
-            self.seconds[stage] = round(time.perf_counter() - began, 4)
+            self._ended = time.perf_counter()
+            self.seconds[stage] = round(self._ended - began, 4)
+
+    def told(self, usage: Usage) -> Usage:
+        """`usage` with the seconds so far."""
+        return replace(usage, seconds=dict(self.seconds), began=dict(self.began))

@@ -60,6 +60,23 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     child_memory_mib: int | None = Field(default=None, ge=256)
     threads: int | None = Field(default=None, ge=1)  # CPU threads of torch; none means all cores
 
+    # What models and runs may take together of the device that computes (the GPU's memory; on a CPU the
+    # host's): a share of what is free when the child starts, less a reserve. The host's memory beside a GPU
+    # is always judged so.
+    memory_share: float = Field(default=0.8, gt=0, le=1)
+    memory_reserve_mib: int = Field(default=256, ge=0)
+    memory_mib: int | None = Field(default=None, ge=1)  # So much and no more, whatever is free.
+
+    # While one job computes the next is read, and the one before is encoded. Without, one after the other.
+    ahead: bool = True
+    # A job goes to a worker that keeps its model, before older ones, until it or they have waited so long.
+    patience_s: float = Field(default=300.0, ge=0)
+    # For so long a worker leaves a job to another that keeps its model and has nothing to do.
+    affinity_s: float = Field(default=1.0, ge=0)
+    look_s: float = Field(
+        default=1.0, gt=0
+    )  # How soon an urgent job, or an idle worker, is noticed meanwhile.
+
     # "package.module:Class" as a model's name runs that class, with all that it imports, as the worker. Only
     # for code that the site trusts as much as Wetread itself.
     allow_python_models: bool = False

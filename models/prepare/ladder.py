@@ -8,7 +8,9 @@ back, so a run ends after at most a dozen tries: with findings or with a refusal
 needed. There is no retry of the same plan.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -17,6 +19,7 @@ import torch
 from models.contract import Memory, OutOfMemory
 
 Given = TypeVar("Given")
+_noted: ContextVar[list[str] | None] = ContextVar("noted", default=None)
 
 
 class OverLimit(MemoryError):
@@ -104,11 +107,15 @@ def climb(run: Callable[[Plan], Given], first: Plan) -> Given:
     plan = first
     while True:
         try:
-            return run(plan)
+            given = run(plan)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             because = str(error).strip().split("\n")[0]
+        else:
+            if (noted := _noted.get()) is not None:
+                noted.extend(plan.lowered)
+            return given
         # Outside the except clause: there the error would hold the frames, and they the tensors.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -123,6 +130,17 @@ def climb(run: Callable[[Plan], Given], first: Plan) -> Given:
         lowered = rung.lower(plan)
         names = plan.lowered if rung.name in plan.lowered else (*plan.lowered, rung.name)
         plan = replace(lowered, lowered=names)
+
+
+@contextmanager
+def noting_rungs() -> Iterator[list[str]]:
+    """A list to which `climb`, called by this thread within the block, adds the rungs that it had to take."""
+    taken: list[str] = []
+    token = _noted.set(taken)
+    try:
+        yield taken
+    finally:
+        _noted.reset(token)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

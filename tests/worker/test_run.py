@@ -12,7 +12,6 @@ from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from models.trust import NotTrusted
 from worker.exchange import RunRequest
-from worker.residents import Residents
 from worker.run import analyse
 
 FINE = "tests.worker.fault_models.models:Fine"
@@ -35,8 +34,8 @@ def test_a_run_writes_leaves_before_the_report_and_says_what_it_found(series, tm
     reply = analyse(request(series, tmp_path / "out"), enter=lambda *stage: stages.append(stage))
 
     assert [one.role for one in reply.files] == [Role.SEGMENTATION, Role.REPORT]
-    assert stages == [("open", None), ("load", None), ("model", 60.0), ("encode", None), ("check", None)]
-    assert set(reply.timings) == {"open", "load", "model", "encode", "check"}
+    assert stages == [("load", None), ("open", None), ("model", 60.0), ("encode", None), ("check", None)]
+    assert set(reply.timings) == {"load", "wait", "open", "model", "encode", "check"}
     assert (reply.outcome, reply.model_identity) == (Outcome.FOUND, "fine@1.0.0")
     (volume,) = reply.findings
     assert (volume.label, volume.name, volume.unit) == ("Body", "Volume", "ml")
@@ -91,17 +90,6 @@ def test_files_that_are_no_images_at_all_are_the_studys_fault(tmp_path):
 def test_python_of_the_site_runs_only_where_the_site_says_so(series, tmp_path):
     with pytest.raises(NotTrusted, match="does not allow"):
         analyse(request(series, tmp_path / "out", allow_python_models=False))
-
-
-def test_models_stay_loaded_and_the_one_longest_unused_makes_place():
-    residents = Residents(device="cpu", at_most=2)
-    names = [f"tests.worker.fault_models.models:{name}" for name in ("Fine", "Slow", "Hang")]
-    fine, slow = (residents.open(name, allow_python=True) for name in names[:2])
-    assert residents.open(names[0], allow_python=True) is fine
-    residents.open(names[2], allow_python=True)
-
-    assert residents.open(names[0], allow_python=True) is fine
-    assert residents.open(names[1], allow_python=True) is not slow
 
 
 def test_findings_of_every_kind_become_results_and_lines(series, tmp_path):
