@@ -25,11 +25,12 @@ class Slab:
         depth: int,
         dtype: torch.dtype,
         device: torch.device,
+        dtype_of_weights: torch.dtype = torch.float32,
     ) -> None:
         room = tuple(depth if at == axis else n for at, n in enumerate(size))
         self._sums = torch.zeros((classes, *room), dtype=dtype, device=device)
-        # One channel, so it may be exact whatever the sums are.
-        self._weights = torch.zeros(room, dtype=torch.float32, device=device)
+        # One channel, so it may be exact whatever the sums are; nnU-Net rounds it as it rounds the sums.
+        self._weights = torch.zeros(room, dtype=dtype_of_weights, device=device)
         self._axis, self._depth, self._end = axis, depth, size[axis]
         self._final = 0  # planes before this one were handed over
 
@@ -44,7 +45,11 @@ class Slab:
         sums, total = self._sums[(slice(None), *across)], self._weights[across]
         for offset, at, planes in self._pieces(place[axis], window[axis]):
             part = logits.narrow(axis + 1, offset, planes)
-            sums.narrow(axis + 1, at, planes).addcmul_(part, weights.narrow(axis, offset, planes))
+            here = sums.narrow(axis + 1, at, planes)
+            if part.dtype == here.dtype:
+                here.addcmul_(part, weights.narrow(axis, offset, planes))
+            else:  # Rounded once, into the sum: rounding the logits first would be heard where two are near.
+                here.add_(part * weights_single.narrow(axis, offset, planes))
             total.narrow(axis, at, planes).add_(weights_single.narrow(axis, offset, planes))
 
     def advance(self, to: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -40,6 +40,7 @@ def predict(
     device: torch.device | str | None = None,
     classes: int | None = None,
     inside_bytes: int = 0,
+    sums_of_weights: torch.dtype = torch.float32,
 ) -> Tensor:
     """What `network` says of `volume` (C, z, y, x), on the volume's grid.
 
@@ -78,6 +79,7 @@ def predict(
         ),
         reducer=reducer_of(reduce, thresholds),
         weights=_weights(importance, tiling.window),
+        sums_of_weights=sums_of_weights,
     )
     if classes is not None:
         run.look_at_limit(classes)
@@ -106,6 +108,7 @@ class _Run:
     need: Callable[..., Memory]  #: of `classes`
     reducer: Reducer
     weights: Tensor
+    sums_of_weights: torch.dtype
     _answer: Tensor | None = None
 
     @property
@@ -154,6 +157,7 @@ class _Run:
                     depth=depth,
                     dtype=plan.sums,
                     device=self.sums_device,
+                    dtype_of_weights=self.sums_of_weights,
                 )
             if streaming:
                 self._finish(axis, sums.advance(place[axis]))
@@ -182,7 +186,7 @@ class _Run:
         part_of(self._answer, where).copy_(part)
 
     def _logits(self, volume: Tensor, places: list[Place]) -> Iterator[tuple[Place, Tensor]]:
-        """(place, logits (K, window)) of every window, in order, on the device of the sums and in their type.
+        """(place, logits (K, window)) of every window, in order, on the device of the sums.
 
         Where a GPU computes and the host adds up, the next windows are on their way while these are added.
         """
@@ -192,7 +196,7 @@ class _Run:
             logits = self._forward(self._gather(volume, group))
             if first == 0:
                 self.look_at_limit(logits.shape[1])
-            arriving = _Arriving.of(logits, self.sums_device, self.plan.sums)
+            arriving = _Arriving.of(logits, self.sums_device)
             del logits
             if not arriving.underway:
                 yield from zip(group, arriving.there(), strict=True)
@@ -245,19 +249,18 @@ class _Arriving:
     """Logits (n, K, window) on their way to where the sums are."""
 
     logits: Tensor
-    dtype: torch.dtype
     event: torch.cuda.Event | None
 
     @classmethod
-    def of(cls, logits: Tensor, device: torch.device, dtype: torch.dtype) -> "_Arriving":
+    def of(cls, logits: Tensor, device: torch.device) -> "_Arriving":
         if logits.device.type != "cuda" or device.type != "cpu":
-            return cls(logits.to(device=device, dtype=dtype), dtype, None)
+            return cls(logits.to(device=device), None)
         # Without pinned memory the copy would wait for the GPU, and the GPU for the sums.
         host = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
         host.copy_(logits, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        return cls(host, dtype, event)
+        return cls(host, event)
 
     @property
     def underway(self) -> bool:
@@ -266,4 +269,4 @@ class _Arriving:
     def there(self) -> Tensor:
         if self.event is not None:
             self.event.synchronize()
-        return self.logits.to(self.dtype)
+        return self.logits
