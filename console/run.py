@@ -30,7 +30,7 @@ from worker.exchange import RunReply, RunRequest
 from worker.residents import Residents, device_named
 from worker.run import analyse
 
-_STAGES = ("open", "load", "model", "encode", "check")
+_STAGES = ("load", "open", "model", "encode", "check")
 
 
 class NothingAnalysed(StudyError):
@@ -126,7 +126,7 @@ def _progress(console: Console) -> Iterator[Callable[..., None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("open", total=len(_STAGES))
+        task = progress.add_task("load", total=len(_STAGES))
 
         def enter(stage: str, _limit_s: float | None = None) -> None:
             progress.update(task, description=stage, completed=_STAGES.index(stage))
