@@ -49,7 +49,9 @@ class Slab:
             if part.dtype == here.dtype:
                 here.addcmul_(part, weights.narrow(axis, offset, planes))
             else:  # Rounded once, into the sum: rounding the logits first would be heard where two are near.
-                here.add_(part * weights_single.narrow(axis, offset, planes))
+                weighing = weights_single.narrow(axis, offset, planes)
+                for sum_of_class, logits_of_class in zip(here, part, strict=True):
+                    sum_of_class.add_(logits_of_class * weighing)  # One class beside the sums, not all.
             total.narrow(axis, at, planes).add_(weights_single.narrow(axis, offset, planes))
 
     def advance(self, to: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

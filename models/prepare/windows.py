@@ -161,7 +161,9 @@ class _Run:
                 )
             if streaming:
                 self._finish(axis, sums.advance(place[axis]))
-            sums.add(place, logits, weights_of_sums, weights)
+            # Where nnU-Net's rounding is wanted logits stay as they come.
+            part = logits if self.sums_of_weights == plan.sums else logits.to(plan.sums)
+            sums.add(place, part, weights_of_sums, weights)
         if sums is not None:
             self._finish(axis, sums.rest())
         assert self._answer is not None
