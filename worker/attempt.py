@@ -328,13 +328,18 @@ class Child:
             return
         del self._runs[run.request.number]
         self._ended += 1
+        broken = isinstance(message, Failed) and message.fault in ("crash", "memory")
+        if broken:
+            self._bury()
         run.end(message)
-        if isinstance(message, Failed) and message.fault in ("crash", "memory"):
+        if broken:
             # What nobody foresaw may have broken more than one run: a CUDA context, for one, never recovers.
             self._end_all(Interrupted(Interruption.BYSTANDER), Interrupted(Interruption.BYSTANDER))
 
     def _call_off(self, run: _Run, why: Interruption) -> None:
         """The bell of `run` has rung."""
+        if run.sent and run.clock.stage in ("open", "model"):
+            self._bury()  # Before anybody is told.
         run.end(Interrupted(why))
         if not run.sent:
             del self._runs[run.request.number]
@@ -356,6 +361,7 @@ class Child:
         if late:
             clock = late[0].clock
             limit = f"killed after {clock.limit_s:g} s, its time limit, {DOING[clock.stage]}"
+            self._bury()  # Before anybody is told: who is told that it was killed may rely on that.
             for run in late:
                 run.end(Lost(f"the child was {limit}"))
             self._end_all(Interrupted(Interruption.BYSTANDER), Interrupted(Interruption.BYSTANDER))
@@ -385,10 +391,10 @@ class Child:
         """The child is gone, and it was none of our doing, or something that no run can be blamed for."""
         if self.ready is None:
             early = Lost(because, before_work=True)
+            self._bury()
             for run in self._runs.values():
                 run.end(early)
             self._runs.clear()
-            self._bury()
             return
         numbers = [str(run.request.number) for run in self._working()]
         if len(numbers) > 1:
@@ -399,10 +405,10 @@ class Child:
 
     def _end_all(self, working: Answer, waiting: Answer) -> None:
         """End the process, and with it every run that it was given; start a new one."""
+        self._bury()
         for run in self._sent():
             run.end(waiting if run.clock.waits else working)
             del self._runs[run.request.number]
-        self._bury()
         self._wanted = True
 
     def _bury(self) -> None:
