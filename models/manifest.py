@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from results.codes import PRIVATE_SCHEME
 from results.findings import Concept
 
 Task = Literal["segmentation", "detection", "classification", "landmarks", "regression", "heat map"]
@@ -97,6 +98,15 @@ class MapOut(Strict):
     unit: Concept  #: of scheme UCUM
 
 
+class Scheme(Strict):
+    """Who is responsible for private codes of this manifest; results repeat it (PS3.3 §C.12.1.1.7)."""
+
+    designator: str = Field(pattern=r"^99[A-Za-z0-9_]{1,14}$")  #: as the codes name it (PS3.16 §8.2)
+    name: str = Field(min_length=1, max_length=64)
+    organization: str = Field(min_length=1, max_length=64)
+    uid: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)+$", max_length=64)
+
+
 class FileFact(Strict):
     """One file of the model, as it must be."""
 
@@ -136,6 +146,7 @@ class Manifest(Strict):
     points: tuple[PointOut, ...] = ()  #: the landmarks that it places
     quantities: tuple[QuantityOut, ...] = ()  #: the numbers that it estimates
     maps: tuple[MapOut, ...] = ()  #: the maps of numbers that it gives
+    schemes: tuple[Scheme, ...] = ()  #: of every private code that is not Wetread's own
     files: tuple[FileFact, ...] = ()  #: left out, `wetread models add` writes them
     options: Mapping[str, Any] = {}  #: the runtime's own
     accuracy: tuple[Accuracy, ...] = ()  #: what is known of how well it does
@@ -148,6 +159,11 @@ class Manifest(Strict):
     def _makes_sense(self) -> Self:
         if [segment.number for segment in self.segments] != list(range(1, len(self.segments) + 1)):
             raise ValueError("segments are numbered 1, 2, … without a gap (PS3.3 §C.8.20.4)")
+        declared = {one.designator for one in self.schemes} | {PRIVATE_SCHEME}
+        if undeclared := sorted(_private_schemes(self) - declared):
+            raise ValueError(
+                f"codes of {undeclared[0]} need a [[schemes]] that says who is responsible for them"
+            )
         names = [one.name for one in self.inputs]
         if len(set(names)) < len(names):
             raise ValueError("two inputs have the same name")
@@ -164,3 +180,16 @@ class Manifest(Strict):
     def identity(self) -> str:
         """`name@version`, as rules and the ledger write it."""
         return f"{self.name}@{self.version}"
+
+
+def _private_schemes(value: object) -> set[str]:
+    """The designators of private coding schemes in a manifest or a part of it."""
+    match value:
+        case Concept():
+            return {value.scheme} if value.scheme.startswith("99") else set()
+        case BaseModel():
+            return _private_schemes([getattr(value, name) for name in type(value).model_fields])
+        case tuple() | list():
+            return {scheme for one in value for scheme in _private_schemes(one)}
+        case _:
+            return set()

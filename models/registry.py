@@ -23,6 +23,7 @@ from models.package import Package
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from models.shelf import Place, package_at, package_in, places, read_manifest
 from models.trust import BUILT_IN, Level, NotTrusted, Trust, check, trust_of
+from results.findings import CodingScheme
 from results.provenance import Provenance
 
 __all__ = [
@@ -226,5 +227,14 @@ def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust = B
         weights_digest=weights,
         code_digest=code,
         settings=dict(settings),
+        schemes=tuple(
+            CodingScheme(
+                designator=one.designator,
+                name=one.name,
+                organization=one.organization,
+                uid=Uid(one.uid) if one.uid else None,
+            )
+            for one in manifest.schemes
+        ),
         trust="" if trust.level is Level.BUILT_IN else str(trust),
     )

@@ -6,15 +6,21 @@ Rule 2: an object that uses a private code says who is responsible for it (Codin
 Sequence).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 
-from results.findings import Concept
+from ledger.identifiers import Uid
+from results.findings import CodingScheme, Concept
 
 PRIVATE_SCHEME = "99WETREAD"
-_PRIVATE_SCHEME_UID = "2.25.303938861247064953302436189453168276487"
+OURS = CodingScheme(
+    designator=PRIVATE_SCHEME,
+    name="Wetread private concepts",
+    organization="Wetread",
+    uid=Uid("2.25.303938861247064953302436189453168276487"),
+)
 
 # Segmented property category (CID 7150) and types
 ANATOMICAL_STRUCTURE = Concept("91723000", "SCT", "Anatomical Structure")
@@ -131,18 +137,27 @@ def coded(concept: Concept) -> CodedConcept:
     return CodedConcept(concept.value, concept.scheme, concept.meaning)
 
 
-def coding_schemes(dataset: Dataset) -> list[Dataset]:
-    """The items of Coding Scheme Identification Sequence (0008,0110) that `dataset` needs: none, or ours."""
-    return [own_scheme()] if PRIVATE_SCHEME in schemes_used(dataset) else []
+def identify_schemes(
+    dataset: Dataset, theirs: Iterable[CodingScheme] = (), *, ours_in_frames: bool = False
+) -> None:
+    """Say in Coding Scheme Identification Sequence (0008,0110) who is responsible for the private codes that
+    `dataset` uses: ours, or `theirs`, of the model. Without such codes the sequence is left out.
+
+    The functional groups of the frames are not looked through: `ours_in_frames` says what they hold.
+    """
+    used = set(schemes_used(dataset)) | ({PRIVATE_SCHEME} if ours_in_frames else set())
+    items = [_identification(one) for one in (OURS, *theirs) if one.designator in used]
+    if items:
+        dataset.CodingSchemeIdentificationSequence = items
 
 
-def own_scheme() -> Dataset:
-    """Who is responsible for our private codes."""
+def _identification(scheme: CodingScheme) -> Dataset:
     item = Dataset()
-    item.CodingSchemeDesignator = PRIVATE_SCHEME
-    item.CodingSchemeUID = _PRIVATE_SCHEME_UID
-    item.CodingSchemeName = "Wetread private concepts"
-    item.CodingSchemeResponsibleOrganization = "Wetread"
+    item.CodingSchemeDesignator = scheme.designator
+    if scheme.uid is not None:
+        item.CodingSchemeUID = str(scheme.uid)
+    item.CodingSchemeName = scheme.name
+    item.CodingSchemeResponsibleOrganization = scheme.organization
     return item
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.identifiers import Uid
 from ledger.job import Outcome
 
 
@@ -20,6 +21,16 @@ class Concept:
     value: str
     scheme: str
     meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodingScheme:
+    """Who answers for private codes, whose designators begin with 99 (PS3.3 §C.12.1.1.7, PS3.16 §8.2)."""
+
+    designator: str
+    name: str
+    organization: str
+    uid: Uid | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,8 +83,8 @@ def _build(one: HeatMap, grid: Grid, source: Source, run: Run, series_number: in
     dataset.NumberOfFrames = len(grid.planes)
     dataset.PerFrameFunctionalGroupsSequence = Sequence(_frames(grid))
     dataset.add_new(0x7FE00008, "OF", np.ascontiguousarray(one.values, "<f4").tobytes())
-    # Always: how the frames were derived is said by a code of our own.
-    dataset.CodingSchemeIdentificationSequence = [codes.own_scheme()]
+    # How the frames were derived is said by a code of our own.
+    codes.identify_schemes(dataset, run.provenance.schemes, ours_in_frames=True)
     return dataset
 
 

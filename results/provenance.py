@@ -13,6 +13,7 @@ from typing import Self
 
 from ledger.identifiers import Digest, Uid
 from ledger.result import NewResult
+from results.findings import CodingScheme
 
 MANUFACTURER = "Wetread"
 
@@ -30,6 +31,7 @@ class Provenance:
     settings: Mapping[str, object] = field(default_factory=dict)
     trust: str = ""  #: who vouches for it, in words; empty: it came with Wetread
     card_url: str = ""  #: where the model's card is kept
+    schemes: tuple[CodingScheme, ...] = ()  #: of the model's own private codes
 
     @property
     def identity(self) -> str:

@@ -95,9 +95,7 @@ def build_report(
     _separate(dataset)
     leaves = [*([] if segmentation is None else [segmentation]), *maps]
     dataset.CurrentRequestedProcedureEvidenceSequence = _evidence(dataset, source, leaves)
-    schemes = codes.coding_schemes(dataset)
-    if schemes:
-        dataset.CodingSchemeIdentificationSequence = schemes
+    codes.identify_schemes(dataset, run.provenance.schemes)
     return dataset
 
 

@@ -65,9 +65,7 @@ def build_segmentation(findings: Findings, source: Source, run: Run) -> Dataset 
     dataset.NumberOfFrames = len(frames)
     dataset.PerFrameFunctionalGroupsSequence = Sequence(functional_groups(grid, frames))
     dataset.add_new(0x7FE00010, "OB", pixels)  # PS3.5 §8.1.2: OB or OW where at most eight bits are allocated
-    schemes = codes.coding_schemes(dataset)
-    if schemes:
-        dataset.CodingSchemeIdentificationSequence = schemes
+    codes.identify_schemes(dataset, run.provenance.schemes)
     return dataset
 
 
