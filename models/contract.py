@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,9 @@ from ledger.errors import ModelError, SiteError, StudyError
 from ledger.identifiers import Digest, Uid
 from models.manifest import Manifest
 from results.findings import Findings
+
+if TYPE_CHECKING:  # It takes half a second, and whoever only lists models needs none.
+    import highdicom as hd
 
 
 class UnknownModel(ModelError):
@@ -65,12 +67,12 @@ class SeriesSet:
     the first input of the manifest, `reference`.
     """
 
-    volumes: Mapping[str, hd.Volume]
+    volumes: "Mapping[str, hd.Volume]"
     headers: Mapping[str, Mapping[str, str]]
     reference: str
 
     @property
-    def on_reference(self) -> hd.Volume:
+    def on_reference(self) -> "hd.Volume":
         """The volume whose grid findings have."""
         return self.volumes[self.reference]
 
@@ -81,7 +83,7 @@ class Earlier:
 
     acquired: date
     study: Uid
-    volume: hd.Volume
+    volume: "hd.Volume"
     headers: Mapping[str, str]
 
 
@@ -89,12 +91,12 @@ class Earlier:
 class Timeline:
     """An examination with the earlier ones, the latest first. Findings are on the grid of `current`."""
 
-    current: hd.Volume
+    current: "hd.Volume"
     headers: Mapping[str, str]
     earlier: tuple[Earlier, ...]
 
 
-Given = hd.Volume | Image | SeriesSet | Timeline
+Given: TypeAlias = "hd.Volume | Image | SeriesSet | Timeline"
 
 
 def grid_shape(given: Given) -> tuple[int, int, int]:

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from results.codes import PRIVATE_SCHEME
-from results.findings import Concept
+from results.findings import PRIVATE_SCHEME, Concept
 
 Task = Literal["segmentation", "detection", "classification", "landmarks", "regression", "heat map"]
 GivenKind = Literal["volume", "image", "series", "timeline"]

@@ -22,10 +22,9 @@ from results.codes import (
     ANATOMICAL_STRUCTURE,
     LEFT,
     MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
-    PRIVATE_SCHEME,
     RIGHT,
 )
-from results.findings import Concept
+from results.findings import PRIVATE_SCHEME, Concept
 
 #: Segmentation property categories (CID 7150), by the names that the table gives them.
 CATEGORIES: Mapping[str, Concept] = MappingProxyType(

@@ -12,9 +12,8 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 
 from ledger.identifiers import Uid
-from results.findings import CodingScheme, Concept
+from results.findings import PRIVATE_SCHEME, CodingScheme, Concept
 
-PRIVATE_SCHEME = "99WETREAD"
 OURS = CodingScheme(
     designator=PRIVATE_SCHEME,
     name="Wetread private concepts",

@@ -23,6 +23,9 @@ class Concept:
     meaning: str
 
 
+PRIVATE_SCHEME = "99WETREAD"  #: of the codes that are Wetread's own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodingScheme:
     """Who answers for private codes, whose designators begin with 99 (PS3.3 §C.12.1.1.7, PS3.16 §8.2)."""

@@ -39,7 +39,7 @@ class Grid:
     affine: Affine
 
     @classmethod
-    def of(cls, given: Given | hd.VolumeGeometry) -> "Grid":
+    def of(cls, given: "Given | hd.VolumeGeometry") -> "Grid":
         """The grid that findings on `given` have; an image is one slice, 1 mm where it has no spacing."""
         if isinstance(given, hd.VolumeGeometry):
             return cls(_three(given.spatial_shape), np.asarray(given.affine, np.float64))

@@ -36,8 +36,8 @@ def test_orthanc_finds_what_it_was_given_and_nothing_else(tmp_path: Path) -> Non
 
 
 @pytest.mark.peer
-def test_a_peer_without_queries_says_what_to_set_instead(tmp_path: Path) -> None:
-    with storescp(tmp_path / "in") as archive, pytest.raises(QueryRefused, match='confirm = "answer"'):
+def test_a_peer_without_queries_refuses_the_question(tmp_path: Path) -> None:
+    with storescp(tmp_path / "in") as archive, pytest.raises(QueryRefused, match="does not answer C-FIND"):
         find_instance(peer(archive.port), **ASKED)
 
 

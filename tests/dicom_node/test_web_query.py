@@ -113,7 +113,7 @@ def test_a_peer_without_search_says_what_to_look_at() -> None:
     with web_server(says("404 Not Found")) as server:
         with pytest.raises(QueryRefused, match="what stands before /studies"):
             count_study(server.peer, **ASKED)
-        with pytest.raises(QueryRefused, match='confirm = "answer"'):
+        with pytest.raises(QueryRefused, match="what stands before /studies"):
             find_instance(server.peer, series=FIRST, sop_instance=OTHER, **ASKED)
 
 

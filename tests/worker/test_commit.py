@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
+from structlog.testing import capture_logs
 
 from dicom_node.commitment_messages import Request, decode_request
 from dicom_node.peers import PeerSettings
@@ -289,6 +290,18 @@ def test_a_peer_of_the_web_is_asked_by_qido_and_believed_where_that_is_refused(
     assert {one.because for one in ledger.deliveries_of(found)} == {"found in the archive by QIDO-RS"}
     (because,) = {one.because for one in ledger.deliveries_of(refused)}
     assert because.endswith("it cannot be asked whether it has it: QIDO-RS is not offered")
+
+
+def test_a_peer_that_cannot_be_asked_as_the_site_wants_is_told_of_with_what_to_set(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    job_id = sent(ledger)
+    here = site(tmp_path, 1, confirm="find")
+    with capture_logs() as logged:
+        prove(ledger, here, finds(QueryRefused("it does not accept Study Root queries")))
+    assert states(ledger, job_id) == ["sent"] * 2
+    (line,) = [one for one in logged if one["event"] == "proof.refused"]
+    assert line["because"] == 'it does not accept Study Root queries: set confirm = "answer" for this peer'
 
 
 def test_a_reason_that_says_nothing_of_the_instance_leads_to_a_search(ledger: Ledger, tmp_path: Path) -> None:
