@@ -1,7 +1,7 @@
 # One front door. Every target makes the virtual environment that it needs.
 #
 #   make demo      the whole journey of one study, on this machine, in about a minute
-#   make test      all tests, with real peers (DCMTK, Orthanc, Redis, PostgreSQL)
+#   make test      all tests, with real peers (DCMTK, Orthanc, Redis, PostgreSQL, Chromium, Podman, nnU-Net)
 #   make check     style, types, import directions, spelling
 #   make journey   only the tests from scanner to archive
 #   make viewers   OHIF and VolView in a headless browser look at what Wetread holds; pictures in .cache/pictures
@@ -16,7 +16,8 @@ VENV ?= .venv
 # the one package without a hash. On an own mirror: make demo TORCH="--index-url … torch==2.13.0"
 TORCH ?= torch==2.13.0
 PYTEST ?= $(VENV)/bin/python -m pytest
-BENCHMARKS = $(filter-out real_images,$(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))))
+# Those two need files that are not here: `python -m benchmarks.zoo` says which.
+BENCHMARKS = $(filter-out real_images zoo,$(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))))
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 

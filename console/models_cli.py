@@ -193,7 +193,7 @@ def _making(app: typer.Typer) -> None:
 
         where = folder or Path(name)
         to_do = begin(name, runtime, where)
-        _console().print(f"{where} is there: {to_do}. Then:")
+        _console().print(f"{where} is there: {to_do}. Then:", markup=False)
         _console().print(
             f"  wetread models test ./{where}\n  wetread models add ./{where}"
             if not where.is_absolute()

@@ -75,7 +75,7 @@ class ModelsTable(BaseModel, frozen=True, extra="forbid"):
 
     # One folder for each version of each model. Workers on other hosts need the same ones at their path.
     folder: Path
-    # Models that are code (python, container, torchscript, torch_export, monai_bundle) run as the worker.
+    # Models that are code (Python, containers, TorchScript, torch.export, most bundles) run as the worker.
     # They are opened if a trusted key signed them, or if this is true; then they are shown as what they are.
     allow_unsigned: bool = False
     # name = "public key", as `wetread models keygen` prints it: who may vouch for models.
