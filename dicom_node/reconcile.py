@@ -116,7 +116,7 @@ def _record(spool: Spool, ledger: Ledger, paths: Iterator[str], found: Reconcili
             _set_aside(spool, ledger, path, because=str(error))
             continue
         study = ledger.find(str(arrival.study))
-        if isinstance(study, StudyRecord) and study.state is StudyState.PURGED:
+        if isinstance(study, StudyRecord) and _was_purged_with(study, spool.absolute(path)):
             found.purged += spool.remove([path])
             continue
         batch.append(arrival)
@@ -125,6 +125,13 @@ def _record(spool: Spool, ledger: Ledger, paths: Iterator[str], found: Reconcili
             batch = []
     if batch:
         _commit(spool, ledger, batch, found)
+
+
+def _was_purged_with(study: StudyRecord, file: Path) -> bool:
+    """Whether the purge of `study` was about to delete `file`. What came after the last instance that the
+    ledger knows of may have been answered with Success, and then the study is opened again.
+    """
+    return study.state is StudyState.PURGED and file.stat().st_mtime <= study.last_arrival_at
 
 
 def _commit(spool: Spool, ledger: Ledger, batch: list[Arrival], found: Reconciliation) -> None:

@@ -73,6 +73,7 @@ class Run:
     at: datetime  #: with time zone
     software_version: str  #: of Wetread itself
     predecessor: Predecessor | None = None
+    image: Uid | None = None  #: SOP Instance UID, where the run looked at one image that is no volume
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

@@ -65,11 +65,14 @@ FindingKind = Literal["segment", "box", "point", "verdict", "map"]
 def tracking_uid(run: Run, label: str | None, kind: FindingKind = "segment") -> Uid:
     """The name of the finding called `label`, or of the series as a whole, in every object about this series.
 
-    It derives from series, model and label alone: the same before and after a late image. Not so the name of
-    a box: "Nodule 2" is the second of those that were found, and with more images another one may be that.
+    It derives from series (or lone image), model and label alone: the same before and after a late image.
+    Not so the name of a box: "Nodule 2" is the second of those that were found, and with more images another
+    one may be that.
     """
     subject = "series" if label is None else f"{kind} {label}"
     parts = [_NAMESPACE, "tracking", str(run.series), run.provenance.identity, subject]
+    if run.image is not None:  # Two views in one series are two runs, and speak of two things.
+        parts.append(str(run.image))
     if kind == "box" and label is not None:
         parts += sorted(str(uid) for uid in run.inputs)
     return _uid(parts)

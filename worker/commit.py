@@ -18,7 +18,7 @@ from dicom_node.commitment_messages import Report, Request
 from dicom_node.peers import PeerSettings
 from dicom_node.query import QueryRefused
 from ledger.commitment import CommitmentId, CommitmentRecord, CommitmentState, reason_words
-from ledger.delivery import DeliveryRecord, DeliveryState
+from ledger.delivery import DeliveryEvent, DeliveryRecord, DeliveryState
 from ledger.identifiers import AETitle, DeliveryId, JobId
 from ledger.promise import Reference
 from ledger.store.database import NotInLedger
@@ -86,6 +86,21 @@ def commit(
 def proof_without_query(delivery: DeliveryRecord, refused: QueryRefused) -> str:
     """Why a peer with confirm = "best" is believed that cannot be asked: nothing better is to be had."""
     return f"{proof_by_answer(delivery.status)}, and it cannot be asked whether it has it: {refused}"
+
+
+def proof_unlisted(peer: PeerSettings, delivery: DeliveryRecord) -> str:
+    """Why a peer with confirm = "best" is believed that took a result twice and does not list it: it may pass
+    results on, or list no such objects.
+    """
+    return f"{proof_by_answer(delivery.status)} twice; it does not list it by {peer.asked_by}"
+
+
+def sent_again(ledger: Ledger, delivery: DeliveryRecord) -> bool:
+    """Whether it was already sent once more because it was not found."""
+    return any(
+        one.thing_id == delivery.id and one.thing == "delivery" and one.event == DeliveryEvent.MISSING
+        for one in ledger.history(job_id=delivery.job_id)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +187,11 @@ class _Round:
             if found:
                 self.ledger.confirm_delivery(delivery.id, f"found in the archive by {by} ({asked})")
             elif self.now - (delivery.sent_at or self.now) >= patience.proof_patience_s:
+                if self.peer.confirm == "best" and sent_again(self.ledger, delivery):
+                    self.ledger.confirm_delivery(
+                        delivery.id, f"{proof_unlisted(self.peer, delivery)} ({asked})"
+                    )
+                    return True
                 because = (
                     f"not found in the archive by {by} {patience.proof_patience_s:g} s after it was"
                     f" accepted ({asked}): it is sent again"

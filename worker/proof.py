@@ -22,7 +22,7 @@ from ledger.errors import PeerError, SiteError
 from ledger.result import Role
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from worker.commit import commit, proof_without_query
+from worker.commit import commit, proof_unlisted, proof_without_query, sent_again
 from worker.deliver import proof_by_answer
 from worker.settings import WorkerSite
 
@@ -107,6 +107,9 @@ def _prove(ledger: Ledger, site: WorkerSite, ask: Ask, delivery: DeliveryRecord,
     if found:
         ledger.confirm_delivery(delivery.id, f"found in the archive by {peer.asked_by}")
     elif now - (delivery.sent_at or now) >= site.delivery.proof_patience_s:
+        if peer.confirm == "best" and sent_again(ledger, delivery):
+            ledger.confirm_delivery(delivery.id, proof_unlisted(peer, delivery))
+            return
         because = (
             f"accepted, but not found there {site.delivery.proof_patience_s:g} s later: it is sent again"
         )

@@ -65,6 +65,12 @@ def analyse(
     return finish(compute(read(request, residents, enter), residents, enter), residents, enter)
 
 
+def _lone_image(source: Source) -> Uid | None:
+    """The image that a run was about, where it is no volume and none of several."""
+    lone = source.geometry is None and len(source.datasets) == 1
+    return Uid.parse(str(source.first.SOPInstanceUID)) if lone else None
+
+
 @dataclass(slots=True)
 class ToCompute:
     """A run whose input lies in memory."""
@@ -158,6 +164,7 @@ def finish(computed: ToFinish, residents: Residents, enter: Enter = _tell_nobody
         at=datetime.fromtimestamp(request.at, ZoneInfo(request.time_zone)),
         software_version=software_version(),
         predecessor=request.predecessor,
+        image=_lone_image(source),
     )
     with residents.lanes.busy():
         enter("encode", None)

@@ -110,7 +110,7 @@ def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, list[HeldSeries]]
     made_again = exists().where(
         later.c.study_id == job.c.study_id,
         later.c.subject == job.c.subject,
-        later.c.shadow == job.c.shadow,
+        later.c.shadow == false(),
         later.c.rule == job.c.rule,
         later.c.id > job.c.id,
         newer.c.job_id == later.c.id,
@@ -119,7 +119,9 @@ def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, list[HeldSeries]]
     query = (
         select(result, job.c.study_id)
         .join(job, job.c.id == result.c.job_id)
-        .where(job.c.study_id.in_(ids), result.c.purged == false(), ~made_again, ~came_back)
+        # What a shadow version says goes nowhere; it is compared, and not read.
+        .where(job.c.study_id.in_(ids), job.c.shadow == false(), result.c.purged == false())
+        .where(~made_again, ~came_back)
         .where(result.c.role.in_(_MODALITY))
     )
     seen: set[str] = set()

@@ -90,6 +90,30 @@ def test_a_purge_that_was_cut_short_is_finished_and_not_undone(spool: Spool, led
     assert ledger.study(study.id).state is StudyState.PURGED
 
 
+def test_what_came_after_the_last_row_of_a_purged_study_may_have_been_acknowledged_and_is_kept(
+    spool: Spool, ledger: Ledger
+) -> None:
+    ledger.record_arrivals([staged(spool, ct_slice(1))])
+    (study,) = ledger.studies()
+    ledger.close_study(
+        study.id,
+        seen_instances=1,
+        seen_last_arrival_at=study.last_arrival_at,
+        because="quiet",
+        notes=[],
+        jobs=[],
+    )
+    spool.remove(ledger.purge_study(study.id, "no day is over"))
+    late = staged(spool, ct_slice(2))  # A crash left it without a row.
+    later = study.last_arrival_at + 1
+    os.utime(spool.absolute(late.path), (later, later))
+
+    found = reconcile(spool, ledger)
+    assert (found.recorded, found.purged) == (1, 0)
+    assert list(spool.files(INSTANCES)) == [late.path]
+    assert ledger.study(study.id).state is StudyState.OPEN
+
+
 def test_a_row_without_a_file_is_told_in_the_history(spool: Spool, ledger: Ledger) -> None:
     arrival = staged(spool, ct_slice())
     ledger.record_arrivals([arrival])

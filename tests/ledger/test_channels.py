@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ledger.channel import Channel, on_channels
+from ledger.identifiers import Uid
 from ledger.job import JobState, Priority
 from ledger.store.ledger import Ledger
 from tests.ledger.site import claim, close, digest, finish, new_job, receive
@@ -68,6 +69,14 @@ def test_a_shadow_runs_beside_the_active_version_and_nobody_gets_its_results(led
     assert (shadow.priority, shadow.state) == (Priority.ROUTINE, JobState.QUEUED)
     assert active.state is JobState.QUEUED  # The shadow has not overtaken it.
     assert finish(ledger, claim(ledger, shadow_id)) == []
+    # Nor is it given out to whoever looks into what is held.
+    finish(ledger, claim(ledger, active_id))
+    held = ledger.held_study(Uid.parse("1.2.3"))
+    assert held is not None
+    made = {str(one.sop_instance) for series in held.series for one in series.instances}
+    results = {str(one.sop_instance) for one in ledger.results_of(active_id)}
+    assert results <= made
+    assert not made & ({str(one.sop_instance) for one in ledger.results_of(shadow_id)} - results)
 
 
 def test_a_late_image_overtakes_each_by_its_own_kind(ledger: Ledger) -> None:

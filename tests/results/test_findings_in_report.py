@@ -215,6 +215,8 @@ def test_the_names_of_findings_are_stable_between_runs_except_where_numbering_ma
     # With one image more, another nodule may be the second one.
     assert tracking_uid(run, "Nodule 2", "box") != tracking_uid(late, "Nodule 2", "box")
     assert len({tracking_uid(run, "Nodule 1", kind) for kind in ("segment", "box", "point")}) == 3
+    views = [replace(run, image=Uid(f"1.2.{number}")) for number in (1, 2)]
+    assert len({tracking_uid(one, "Carina", "point") for one in (run, *views)}) == 3
 
 
 def test_the_same_findings_make_the_same_bytes(tmp_path: Path) -> None:

@@ -274,6 +274,25 @@ def test_an_archive_that_offers_neither_is_believed_and_that_is_recorded(
     assert "(storage commitment 2.25." in because
 
 
+def test_a_peer_that_takes_a_result_twice_and_never_lists_it_is_believed_then(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """A router passes results on; it would be sent everything again for ever."""
+    job_id = sent(ledger)
+    with archive(status=0x0110) as pacs:
+        here = site(tmp_path, pacs.port, OVER, confirm="best")
+        prove(ledger, here, never)
+        prove(ledger, here, finds(False))
+        assert states(ledger, job_id) == ["waiting"] * 2
+        for one in ledger.deliveries_of(job_id):
+            record_send_when_due(ledger, one)
+        for _ in range(3):
+            prove(ledger, here, finds(False))
+    assert states(ledger, job_id) == ["committed"] * 2
+    because = ledger.deliveries_of(job_id)[0].because
+    assert because.startswith("the peer answered 0x0000 twice; it does not list it by C-FIND (storage comm")
+
+
 def test_a_peer_of_the_web_is_asked_by_qido_and_believed_where_that_is_refused(
     ledger: Ledger, tmp_path: Path
 ) -> None:
