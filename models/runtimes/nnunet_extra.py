@@ -1,9 +1,10 @@
 """
 Folders that ask for more than nnU-Net's defaults, run by nnU-Net's own classes in this process.
 
-For cascades, Primus, trainers and preprocessors of somebody's own. Three things are not left to nnU-Net:
-the checkpoint is read by our loader (its own executes what the pickle says), there are no process pools (a
-worker's child may have none), and what it prints goes nowhere (a child's standard output is a protocol).
+For cascades, Primus, trainers and preprocessors of somebody's own. Four things are not left to nnU-Net:
+the checkpoint is read by our loader (its own executes what the pickle says), names of the plans are looked at
+before it looks them up (`nnunet_names`), there are no process pools (a worker's child may have none), and
+what it prints goes nowhere (a child's standard output is a protocol).
 """
 
 import contextlib
@@ -24,7 +25,9 @@ from models.contract import BrokenModel, Memory, OutOfMemory
 from models.prepare.ladder import is_out_of_memory
 from models.runtimes.nnunet_checkpoint import Checkpoint
 from models.runtimes.nnunet_given import Images
+from models.runtimes.nnunet_names import looked_at
 from models.runtimes.nnunet_parts import Options, Running
+from models.runtimes.nnunet_plans import NotPlans
 
 _FLOAT, _HALF = 4, 2
 
@@ -89,8 +92,14 @@ def extra_part(
     device: torch.device,
     because: str,
 ) -> ExtraPart:
-    """The part, its networks built. Raises `MissingLibrary`, or `BrokenModel` where nnU-Net cannot."""
+    """The part, its networks built. Raises `MissingLibrary`, or `BrokenModel` where nnU-Net cannot, or may
+    not look up what the folder names.
+    """
     first = checkpoints[0]
+    try:
+        plan = looked_at(json.loads(plans), first.configuration, first.trainer)
+    except NotPlans as error:
+        raise BrokenModel(f"model {identity}: {because}, and {error}") from error
     with _quiet():
         try:
             from nnunetv2.inference.predict_from_raw_data import (  # noqa: PLC0415
@@ -108,7 +117,7 @@ def extra_part(
             ) from error
         described = json.loads(dataset)
         try:
-            manager = PlansManager(json.loads(plans))
+            manager = PlansManager(plan)
             configuration = manager.get_configuration(first.configuration)
             labels = manager.get_label_manager(described)
             trainer = recursive_find_trainer_class_by_name(first.trainer)

@@ -138,7 +138,7 @@ def read_configuration(plans: bytes, dataset: bytes, name: str) -> Configuration
     """The configuration `name`. Raises `NotPlans` or `Exotic`."""
     plan, described = _json(plans, "plans.json"), _json(dataset, "dataset.json")
     try:
-        chosen = _inherited(plan["configurations"], name)
+        chosen = inherited(plan["configurations"], name)
         _default_classes(plan, chosen)
         architecture = chosen.get("architecture") or _old_architecture(chosen)
         network = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
@@ -196,7 +196,7 @@ def _json(content: bytes, name: str) -> dict[str, Any]:
     return found
 
 
-def _inherited(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
+def inherited(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The configuration with what it inherits; nnU-Net lets one refine another."""
     chain: list[Mapping[str, Any]] = []
     seen: set[str] = set()

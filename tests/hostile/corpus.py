@@ -54,6 +54,7 @@ def attacks(folder: Path, canary: Path) -> Iterator[Attack]:
         *_checkpoints(),
         *_safetensors(),
         *_onnx(),
+        *_nnunet(),
         *_folders(),
         *_code(),
         *_manifests(),
@@ -334,6 +335,41 @@ def _onnx() -> list[Callable[[Path, str], Any]]:
         cut_off_onnx, lengths_beyond_the_file, graphs_within_graphs, weight_that_claims_a_terabyte,
         no_onnx_at_all,
     ]  # fmt: skip
+
+
+def _nnunet() -> list[Callable[[Path, str], Any]]:
+    def put(here: Path, trainer: str = "nnUNetTrainer", **architecture: Any) -> None:
+        configuration = {
+            "patch_size": [16, 16, 16],
+            "spacing": [1, 1, 1],
+            "normalization_schemes": ["CTNormalization"],
+            "use_mask_for_norm": [False],
+            "architecture": {"_kw_requires_import": [], "arch_kwargs": {}} | architecture,
+        }
+        plans = {"configurations": {"3d_fullres": configuration}, "transpose_forward": [0, 1, 2]}
+        dataset = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}}
+        (here / "plans.json").write_text(json.dumps(plans))
+        (here / "dataset.json").write_text(json.dumps(dataset))
+        (here / "fold_0").mkdir()
+        fold = {"network_weights": WEIGHTS, "init_args": {"configuration": "3d_fullres"}}
+        torch.save(fold | {"trainer_name": trainer}, here / "fold_0/checkpoint_final.pth")
+        manifest(here, "nnunet", "plans.json", "dataset.json", "fold_0/checkpoint_final.pth")
+
+    def nnunet_whose_network_is_a_program(here: Path, command: str) -> None:
+        (here / "hubconf.py").write_text(f"import os\nos.system({command!r})\n")
+        arguments = {"repo_or_dir": str(here), "model": "net", "source": "local", "trust_repo": True}
+        put(here, network_class_name="torch.hub.load", arch_kwargs=arguments)
+
+    def nnunet_whose_layer_is_a_program(here: Path, command: str) -> None:
+        put(
+            here,
+            trainer="nnUNetTrainerBN",
+            network_class_name="dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            arch_kwargs={"conv_op": "os.system", "nonlin_first": True},
+            _kw_requires_import=["conv_op"],
+        )
+
+    return [nnunet_whose_network_is_a_program, nnunet_whose_layer_is_a_program]
 
 
 def _length(content: bytes) -> bytes:

@@ -19,7 +19,7 @@ import torch
 from ledger.errors import WetreadError
 from models.contract import Context
 from models.registry import find_in, open_found
-from models.runtimes import onnx, python, state_dict, torch_export, torchscript  # noqa: F401
+from models.runtimes import nnunet, onnx, python, state_dict, torch_export, torchscript  # noqa: F401
 from models.settings import ModelsSettings
 from tests.models.making import blobs, volume_of
 

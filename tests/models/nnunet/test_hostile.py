@@ -1,6 +1,7 @@
 """Checkpoints that were made to do harm, or were harmed: each is refused in a sentence, and nothing runs."""
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -14,9 +15,10 @@ from models.contract import BrokenModel
 from models.package import Package
 from models.runtimes.nnunet import NnUNet
 from models.runtimes.nnunet_checkpoint import NotACheckpoint, read_checkpoint
+from models.runtimes.nnunet_names import looked_at
 from tests.models.making import manifest_of
 from tests.models.nnunet.cases import Case
-from tests.models.nnunet.folders import write_folder
+from tests.models.nnunet.folders import plans_of, write_folder
 from tests.models.nnunet.test_equality import segments
 
 CASE = Case()
@@ -120,6 +122,69 @@ def test_a_checkpoint_that_says_something_else_is_refused(folder: Path, changes:
     with pytest.raises(Exception, match=because) as refused:
         loaded(folder)
     assert type(refused.value).__name__ in ("BrokenModel", "MissingLibrary")
+
+
+_UNET = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+
+
+@pytest.mark.parametrize(
+    ("changes", "because"),
+    [
+        ({"architecture": {"network_class_name": "torch.hub.load"}}, "its network is 'torch.hub.load'"),
+        ({"architecture": {"network_class_name": "Exotic"}}, "its network is 'Exotic'"),
+        ({"architecture": {"network_class_name": _UNET.replace("PlainConvUNet", "nn.x")}}, "its network is"),
+        ({"architecture": {"network_class_name": [_UNET]}}, "its network is"),
+        ({"arch_kwargs": {"conv_op": "os.system"}}, "its conv_op of the network is 'os.system'"),
+        ({"arch_kwargs": {"nonlin": "torch.nn.modules.module.torch.load"}}, "its nonlin of the network is"),
+        ({"arch_kwargs": {"block": "eval"}}, "its block of the network is 'eval'"),
+        ({"arch_kwargs": {"more": {"deep": ["exec"]}}}, "its deep of the network is 'exec'"),
+        ({"arch_kwargs": {"squeeze": 5}, "requires": ["squeeze"]}, "its squeeze of the network is '5'"),
+        ({"requires": ["nothing"]}, "lacks or garbles 'nothing'"),
+        ({"preprocessor_name": "os"}, "its preprocessor is 'os'"),
+        ({"normalization_schemes": ["np.load"]}, "its normalization is 'np.load'"),
+        ({"resampling_fn_data": "partial"}, "its resampling of data is 'partial'"),
+        ({"resampling_fn_seg": "partial"}, "its resampling of seg is 'partial'"),
+    ],
+)
+def test_names_that_are_not_of_nnunet_are_not_given_to_its_package(
+    folder: Path, changes: dict, because: str
+) -> None:
+    plans = json.loads((folder / "plans.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    architecture = configuration["architecture"]
+    # Another order of layers is for nnU-Net's own package, so that each of them gets as far as it could.
+    architecture["arch_kwargs"] |= {"nonlin_first": True} | changes.pop("arch_kwargs", {})
+    architecture["_kw_requires_import"] += changes.pop("requires", [])
+    architecture |= changes.pop("architecture", {})
+    configuration |= changes
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(BrokenModel, match=because):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("key", ["trainer", "manager"])
+def test_a_trainer_or_a_label_manager_of_any_name_is_not_looked_for(folder: Path, key: str) -> None:
+    plans = json.loads((folder / "plans.json").read_text())
+    if key == "manager":
+        plans["label_manager"] = "os"
+        (folder / "plans.json").write_text(json.dumps(plans))
+    else:
+        write_folder(folder, CASE, trainer_name="os.path")
+    with pytest.raises(BrokenModel, match=f"its (label )?{key} is 'os"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("network", ["unet.ResidualEncoderUNet", "residual_unet.ResidualEncoderUNet",
+                                     "primus.PrimusM", "primus.PrimusV2L"])  # fmt: skip
+def test_names_that_nnunet_itself_writes_are_given_to_it_unchanged(network: str) -> None:
+    plans = plans_of(CASE)
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["architecture"]["network_class_name"] = _UNET.replace("unet.PlainConvUNet", network)
+    configuration["architecture"]["arch_kwargs"]["dropout_op"] = "torch.nn.modules.dropout.Dropout3d"
+    configuration["resampling_fn_probabilities"] = "resample_torch_fornnunet"
+    plans["configurations"]["finer"] = {"inherits_from": "3d_fullres", "spacing": [0.5, 0.5, 0.5]}
+    given = looked_at(plans, "finer", "nnUNet_Primus_M_Trainer")
+    assert given == plans | {"configurations": {"finer": configuration | {"spacing": [0.5, 0.5, 0.5]}}}
 
 
 def test_a_file_that_was_changed_after_it_was_installed_is_not_read(folder: Path) -> None:
