@@ -25,6 +25,9 @@ Named = Mapping[str, Tensor]  #: the outputs of one forward pass, in order
 Dense = Callable[[Which, Reducer], Tensor]  #: the output over the whole, reduced voxel by voxel
 
 
+_LARGEST_LABEL = 65535
+
+
 def pick(manifest: Manifest, named: Named, which: Which) -> Tensor:
     """The output that the options name. Raises `BrokenModel` where there is none."""
     if isinstance(which, str) and which in named:
@@ -40,7 +43,7 @@ def pick(manifest: Manifest, named: Named, which: Which) -> Tensor:
 def segmentation(manifest: Manifest, asked: Segmentation, dense: Dense, at: Prepared) -> outputs.Drawn:
     """The segments, on the source grid, with their volumes where the voxels have a size."""
     if asked.activation in ("softmax", "labels"):
-        reduced = dense(asked.output, labels if asked.activation == "softmax" else _as_labels)
+        reduced = dense(asked.output, labels if asked.activation == "softmax" else as_labels)
         drawn = outputs.draw_labels(manifest, labels_onto(reduced, at.grid, at.source).cpu().numpy())
     else:
         reduced = dense(asked.output, _thresholded(manifest, logits=asked.activation == "sigmoid"))
@@ -50,11 +53,18 @@ def segmentation(manifest: Manifest, asked: Segmentation, dense: Dense, at: Prep
     return outputs.with_volumes(drawn, float(abs(np.linalg.det(at.source.affine[:3, :3]))))
 
 
-def _as_labels(given: Tensor) -> Tensor:
+def as_labels(given: Tensor) -> Tensor:
+    """(1, …) as uint16 (…). Raises `BrokenModel` for what are no labels."""
     if given.shape[0] != 1:
         raise BrokenModel(f"labels have one channel, and the network gave {given.shape[0]}")
     rounded = given[0].round() if given.is_floating_point() else given[0]
-    return rounded.to(torch.uint8 if int(rounded.max()) <= 255 else torch.uint16)
+    low, high = float(rounded.min()), float(rounded.max())
+    if not 0 <= low <= high <= _LARGEST_LABEL:
+        raise BrokenModel(
+            f"labels are numbers from 0 to {_LARGEST_LABEL}, and the network gave {low} to {high}"
+        )
+    # One type for every part of the volume: what later parts hold is not known yet.
+    return rounded.to(torch.uint16)
 
 
 def _thresholded(manifest: Manifest, *, logits: bool) -> Reducer:

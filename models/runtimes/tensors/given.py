@@ -32,8 +32,12 @@ class Prepared:
     measured: bool  #: the source's millimetres are real: those of a volume in a patient
 
 
-def prepared(given: Given, manifest: Manifest, prepare: Prepare, device: torch.device) -> Prepared:
-    """Raises `NotForThisModel` where these images cannot be made ready, and `BrokenModel` for what no images
+def prepared(
+    given: Given, manifest: Manifest, prepare: Prepare, device: torch.device, *, axes: int = 3
+) -> Prepared:
+    """For a network of so many `axes`; one of an image has two.
+
+    Raises `NotForThisModel` where these images cannot be made ready, and `BrokenModel` for what no images
     could.
     """
     if isinstance(given, Timeline):
@@ -49,7 +53,7 @@ def prepared(given: Given, manifest: Manifest, prepare: Prepare, device: torch.d
             f"model {manifest.identity} needs to know how large a pixel is, and the image does not say it"
         )
     source = Grid.of(given)
-    grid = _target(source, manifest, prepare)
+    grid = _target(source, manifest, prepare, 2 if isinstance(given, Image) else axes)
     pieces = [
         _on_grid(voxels, at, grid, prepare) for voxels, at in _channels(given, manifest, prepare, device)
     ]
@@ -64,8 +68,8 @@ def prepared(given: Given, manifest: Manifest, prepare: Prepare, device: torch.d
     return Prepared(image, grid, source, measured=not isinstance(given, Image))
 
 
-def _target(source: Grid, manifest: Manifest, prepare: Prepare) -> Grid:
-    """The network's grid: turned, then spaced, then of its size, then of a multiple."""
+def _target(source: Grid, manifest: Manifest, prepare: Prepare, axes: int) -> Grid:
+    """The network's grid: turned, then spaced, then of its size, then of a multiple on the network's axes."""
     grid = source.oriented(prepare.orientation) if prepare.orientation else source
     if prepare.spacing_mm is not None:
         wanted = [voxel_mm or None for voxel_mm in _three(prepare.spacing_mm, 0.0, manifest)]
@@ -73,7 +77,7 @@ def _target(source: Grid, manifest: Manifest, prepare: Prepare) -> Grid:
     if prepare.size is not None:
         size = [side or n for side, n in zip(_three(prepare.size, 0, manifest), grid.shape, strict=True)]
         grid = grid.with_shape(size) if prepare.fit == "resize" else _around(grid, size)
-    each = _three((prepare.multiple_of,) * (len(prepare.size or grid.shape)), 1, manifest)
+    each = _three((prepare.multiple_of,) * axes, 1, manifest)
     return _around(grid, [-(-n // many) * many for n, many in zip(grid.shape, each, strict=True)])
 
 

@@ -102,7 +102,7 @@ class TensorModel:
             raise BrokenModel(f"model {self.manifest.identity} was run before it was loaded")
         began = time.perf_counter()
         try:
-            at = prepared(given, self.manifest, self.options.prepare, self._device)
+            at = self._prepared(given)
             prepared_s = time.perf_counter() - began
             with torch.inference_mode(self._inference_mode):
                 findings = climb(lambda plan: self._run(at, plan), self._plan(context.memory))
@@ -121,7 +121,7 @@ class TensorModel:
 
     def explainable(self, given: Given, context: Context) -> Explainable:
         """What findings on `given` come from; see `models.explain`."""
-        at = prepared(given, self.manifest, self.options.prepare, self._device)
+        at = self._prepared(given)
         dense = "segmentation" in self.manifest.tasks
         windowed = dense and (self.options.window is not None or self.options.slice_by_slice)
         which = self.options.segmentation.output if dense else self.options.classification.output
@@ -140,6 +140,9 @@ class TensorModel:
             window=self._sides() if windowed else (),
             plan=replace(plan, autocast=None),  # That is done where the network is called.
         )
+
+    def _prepared(self, given: Given) -> Prepared:
+        return prepared(given, self.manifest, self.options.prepare, self._device, axes=self._axes)
 
     _inference_mode: ClassVar[bool] = True
 
@@ -183,12 +186,24 @@ class TensorModel:
         return Plan(
             batch=window.batch if window is not None else (4 if self.options.slice_by_slice else 1),
             overlap=window.overlap if window is not None else 0.0,
-            autocast=torch.float16 if self.options.autocast else None,
+            autocast=self._autocast,
+            blending=not (self._gives_labels and set(self.manifest.tasks) == {"segmentation"}),
             limit=limit,
         )
 
+    @property
+    def _autocast(self) -> torch.dtype | None:
+        return torch.float16 if self.options.autocast else None
+
+    @property
+    def _gives_labels(self) -> bool:
+        """Its segmentation is labels already: numbers of which there is no mean and no half precision."""
+        return "segmentation" in self.manifest.tasks and self.options.segmentation.activation == "labels"
+
     def _run(self, at: Prepared, plan: Plan) -> Findings:
         tasks, options, manifest = self.manifest.tasks, self.options, self.manifest
+        if self._gives_labels:
+            plan = replace(plan, autocast=self._autocast)
         whole: Mapping[str, Tensor] | None = None
         if options.window is None and not options.slice_by_slice and self._needs_whole():
             whole = self._look(self._flat(at.image[None]), plan)
@@ -277,8 +292,9 @@ class TensorModel:
         return given if given.is_floating_point() else given.float()
 
     def _windows(self, at: Prepared, which: Which, reduce: Reducer, plan: Plan) -> Tensor:
-        """One dense output over the whole image."""
+        """One dense output over the whole image; labels are each voxel's most central window's, unblended."""
         window = self.options.window
+        blending = plan.blending and reduce is not answers.as_labels
         return predict(
             lambda images: self._dense(
                 answers.pick(self.manifest, self._look(self._flat(images), plan), which)
@@ -286,7 +302,8 @@ class TensorModel:
             at.image,
             window=self._sides(),
             reduce=reduce,
-            plan=replace(plan, autocast=None),  # That is done where the network is called.
+            # Half precision is seen to where the network is called.
+            plan=replace(plan, autocast=None, blending=blending),
             importance=window.blend if window is not None else "constant",
         )
 
