@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import highdicom as hd
@@ -26,7 +27,7 @@ from models.prepare.grid import Grid
 from models.runtimes.container import Container, ImageMissing, NoContainerEngine, _end_overdue
 from models.runtimes.containers import given as giving
 from models.runtimes.containers import left
-from models.runtimes.containers.command import LABEL, command_line, kill_line
+from models.runtimes.containers.command import LABEL, UnfitFolder, command_line, kill_line
 from models.runtimes.containers.command import Container as Run
 from models.runtimes.containers.options import ContainerOptions, folders
 from tests.models.making import manifest_of, package_of, volume_of
@@ -238,6 +239,21 @@ def test_the_command_line_is_dockers() -> None:
     assert kill_line("docker", "wetread-1") == ["docker", "kill", "--signal", "KILL", "wetread-1"]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"output_path": PurePosixPath("/out,src=/srv/wetread")},
+        {"input_path": PurePosixPath('/in",rw')},
+        {"output_folder": Path("/scratch,src=/srv/out")},
+        {"input_folder": Path("/scratch\n/in")},
+    ],
+    ids=str,
+)
+def test_no_folder_widens_what_a_container_may_write(other: dict[str, Path]) -> None:
+    with pytest.raises(UnfitFolder, match="cannot be given to a container"):
+        command_line("docker", replace(RUN, **other), rootless=False)
+
+
 def test_podman_without_root_keeps_the_users_number_and_names_gpus_its_own_way() -> None:
     line = " ".join(command_line("podman", RUN, rootless=True))
     assert "--userns keep-id" in line
@@ -271,8 +287,22 @@ def test_an_application_package_says_where_it_looks(tmp_path: Path) -> None:
     assert found.environment["X"] == "1"
 
 
-def test_an_application_package_cannot_have_its_folders_anywhere(tmp_path: Path) -> None:
-    (tmp_path / "app.json").write_text(json.dumps({"input": {"path": "../../etc"}}))
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"input": {"path": "../../etc"}},
+        {"output": {"path": "/out,src=/srv/wetread"}},
+        {"output": {"path": 'out",src=/srv'}},
+        {"input": {"path": "in\nro"}},
+        {"workingDirectory": "var/work"},
+        {"workingDirectory": "/"},
+    ],
+    ids=str,
+)
+def test_an_application_package_cannot_have_its_folders_anywhere(
+    tmp_path: Path, said: dict[str, object]
+) -> None:
+    (tmp_path / "app.json").write_text(json.dumps(said))
     with pytest.raises(BrokenModel, match="names the folder"):
         folders(Package(tmp_path, manifest_of(tmp_path)), ContainerOptions(image=PINNED, convention="map"))
 

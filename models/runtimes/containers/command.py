@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from ledger.errors import SiteError
+
+_ENDS_A_PATH = set(',"\r\n')  # `--mount` is a line of comma-separated values.
+
 Engine = Literal["docker", "podman"]
 
 LABEL = "wetread.ends"  #: when the container is to be gone, in seconds of the epoch
+
+
+class UnfitFolder(SiteError):
+    """A folder's name cannot be told to a container engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,14 @@ class Container:
 
 
 def command_line(engine: Engine, one: Container, *, rootless: bool) -> list[str]:
-    """What starts the container and stays until it ends."""
+    """What starts the container and stays until it ends. Raises `UnfitFolder`."""
+    for folder in (one.input_folder, one.input_path, one.output_folder, one.output_path):
+        if _ENDS_A_PATH & set(str(folder)):
+            raise UnfitFolder(
+                f"the folder {str(folder)!r} cannot be given to a container: {engine} would read what "
+                "follows a comma, a quotation mark or a line end in its name as further options; give the "
+                "worker another temporary folder (TMPDIR)"
+            )
     line = [engine, "run", "--rm", "--name", one.name, "--label", f"{LABEL}={one.ends}"]
     line += ["--pull", "never", "--network", "none", "--read-only", "--cap-drop", "ALL"]
     line += ["--security-opt", "no-new-privileges", "--pids-limit", str(one.processes)]

@@ -19,6 +19,7 @@ from models.manifest import Strict
 from models.package import Package
 from models.runtimes.tensors.options import Classification, Detection, Landmarks, Regression
 
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9._-]+)+")  # An engine reads a comma as the end of a path.
 _PINNED = re.compile(r"(?:[a-z0-9][a-z0-9._:/-]*@)?sha256:[0-9a-f]{64}")
 
 
@@ -102,8 +103,11 @@ def _of_map(package: Package) -> Folders:
         for key, default in (("input", "input"), ("output", "output"))
     }
     for place in (work, *places.values()):
-        if not place.is_absolute() or ".." in place.parts or place == PurePosixPath("/"):
-            raise BrokenModel(f"model {package.manifest.identity}: app.json names the folder {place}")
+        if not _PLAIN.fullmatch(str(place)) or ".." in place.parts:
+            raise BrokenModel(
+                f"model {package.manifest.identity}: app.json names the folder {str(place)!r}, and an "
+                "absolute path of letters, digits, dots, dashes and underscores is needed"
+            )
     command = said.get("command") or ()
     told = said.get("environment") or {}
     if not isinstance(told, dict):
