@@ -1,20 +1,30 @@
 """
 The digest of the code that decides a model's answers: its own, its runtime's, and what prepares voxels.
 
-A runtime's code is its module with every module of `models` that it imports, directly or not, as their source
-says; so another line in another runtime changes nothing.
+A runtime's code is its module with every module of `models` that it imports or names in full, directly or
+not, as their source says, the tables that lie beside them, and the version of the library that makes its
+networks; so another line in another runtime changes nothing. PyTorch's version is not counted.
 """
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ledger.identifiers import Digest
 
 _MODELS = Path(__file__).parent
 _PREPARE = _MODELS / "prepare"  # Its code decides voxels, so it is part of what a model is.
+_NAME = re.compile(r"models(?:\.[a-z_][a-z0-9_]*)+")
+#: runtime → its library, by the names that it is installed under
+_LIBRARIES = {
+    "monai_bundle": ("monai",),
+    "state_dict": ("monai",),
+    "onnx": ("onnxruntime", "onnxruntime-gpu"),
+}
 
 
 def code_digest(folder: Path, runtime: str = "built-in") -> Digest:
@@ -29,6 +39,8 @@ def code_digest(folder: Path, runtime: str = "built-in") -> Digest:
                 _add(digest, f"{name}/{path.relative_to(root).as_posix()}", path)
     for path in runtime_files(runtime):
         _add(digest, f"models/{path.relative_to(_MODELS).as_posix()}", path)
+    for library in _LIBRARIES.get(runtime, ()):
+        digest.update(f"{library}\0{_version(library)}\0".encode())
     return Digest(digest.hexdigest())
 
 
@@ -44,7 +56,15 @@ def runtime_files(runtime: str) -> tuple[Path, ...]:
             continue
         found[module] = path
         waiting += _imported(path)
-    return tuple(sorted(found.values()))
+    tables = [path.with_suffix(".toml") for path in found.values()]
+    return tuple(sorted([*found.values(), *(table for table in tables if table.is_file())]))
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _path(module: str) -> Path | None:
@@ -53,7 +73,9 @@ def _path(module: str) -> Path | None:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """The modules of `models` that the file imports, at its top or within its functions."""
+    """The modules of `models` that the file imports, at its top or within its functions, or names in a string
+    from which it imports later.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("models."))
@@ -61,6 +83,8 @@ def _imported(path: Path) -> Iterator[str]:
             yield str(node.module)
             # `from models.prepare import windows` names a module, too.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _NAME.fullmatch(node.value):
+            yield node.value
 
 
 def _add(digest: "hashlib._Hash", name: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import models
 from ledger.errors import ModelError, SiteError
-from models.code import runtime_files
+from models.code import code_digest, runtime_files
 from models.contract import BrokenModel, UnknownModel
 from models.registry import RUNTIMES, broken, every_found, find, installed, open_model, provenance_of
+from models.runtimes.architectures import OURS
 from models.settings import ModelsSettings
 from models.shelf import package_in, version_order
 from models.signature import is_public_key, new_key, sign
@@ -220,6 +223,29 @@ def test_a_runtimes_code_is_its_module_and_what_that_imports_of_models():
     if not names:
         pytest.skip("this installation has no ONNX runtime")
     assert {"onnx.py", "outputs.py", "manifest.py"} <= names
+
+
+def test_what_a_runtime_imports_by_name_and_reads_beside_its_modules_is_its_code():
+    names = {
+        path.relative_to(Path(models.__file__).parent).as_posix() for path in runtime_files("state_dict")
+    }
+    assert {f"{module.removeprefix('models.').replace('.', '/')}.py" for module in OURS.values()} <= names
+    assert {"structures.py", "structures.toml"} <= names
+    assert "centre_detector.py" not in {path.name for path in runtime_files("onnx")}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "library"), [("state_dict", "monai"), ("monai_bundle", "monai"), ("onnx", "onnxruntime")]
+)
+def test_another_version_of_the_library_that_computes_is_another_device(
+    tmp_path, monkeypatch, runtime, library
+):
+    before = {one: code_digest(tmp_path, one) for one in (runtime, "torch_export")}
+    monkeypatch.setattr(
+        "models.code.version", lambda name: "0.0" if name == library else metadata.version(name)
+    )
+    assert code_digest(tmp_path, runtime) != before[runtime]
+    assert code_digest(tmp_path, "torch_export") == before["torch_export"]
 
 
 def test_nothing_is_read_of_a_folder_that_is_not_there(tmp_path):
