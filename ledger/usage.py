@@ -8,7 +8,7 @@ and a few models that are loaded once more.
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ledger.identifiers import JobId
 
@@ -16,6 +16,8 @@ from ledger.identifiers import JobId
 LATELY = 20
 #: Of what a run was allowed when memory ran out, the next one is allowed this share: so it starts lower.
 AFTER_RUNNING_OUT = 0.6
+#: For so long. Whoever is refused because of it leaves no usage that could outnumber it.
+RAN_OUT_LATELY_S = 3600.0
 
 
 def size_class(voxels: int) -> int:
@@ -41,7 +43,17 @@ class Usage:
     resident: bool = False  #: the model was loaded already
     alone: bool = True  #: nothing else was read or encoded meanwhile, so the host's peak is its own
     lowered: tuple[str, ...] = ()  #: what was given up to fit: the rungs of the ladder that were taken
-    out_of_memory: bool = False  #: memory ran out, and the peak is what it was allowed
+    out_of_memory: bool = False  #: memory ran out: the peak of what did is what was allowed, the other is 0
+
+
+def ran_out(used: Usage, *, of_device: bool) -> Usage:
+    """The usage of a run that ended because the device's memory ran out, or else the host's."""
+    return replace(
+        used,
+        out_of_memory=True,
+        host_peak=0 if of_device else used.host_allowed,
+        device_peak=used.device_allowed if of_device else 0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +75,7 @@ class Peak:
     runs: int  #: that it is the largest of
     host: int
     device_bytes: int
-    #: It ran out of memory lately, so it is allowed no more than this; None: it did not.
+    #: It ran out of this memory lately, so it is allowed no more than this; None: it did not.
     host_ceiling: int | None = None
     device_ceiling: int | None = None
 
@@ -72,7 +84,7 @@ def peaks(latest_first: Iterable[Usage]) -> list[Peak]:
     """What these runs show, by model, device and size class.
 
     Runs that were alone count before those whose host's peak holds a neighbour's share as well. The latest
-    run that ran out of memory sets a ceiling, until `LATELY` others came after it.
+    run that ran out of a memory sets a ceiling for that one, until `LATELY` others came after it.
     """
     alike: dict[tuple[str, str, int], list[Usage]] = {}
     for one in latest_first:
@@ -85,7 +97,7 @@ def peaks(latest_first: Iterable[Usage]) -> list[Peak]:
 def _peak(model: str, device: str, of_class: int, runs: Sequence[Usage]) -> Peak:
     done = [one for one in runs if not one.out_of_memory]
     trusted = [one for one in done if one.alone] or done
-    ran_out = next((one for one in runs if one.out_of_memory), None)
+    out = [one for one in runs if one.out_of_memory]
     return Peak(
         model=model,
         device=device,
@@ -93,9 +105,14 @@ def _peak(model: str, device: str, of_class: int, runs: Sequence[Usage]) -> Peak
         runs=len(done),
         host=max((one.host_peak for one in trusted), default=0),
         device_bytes=max((one.device_peak for one in done), default=0),
-        host_ceiling=None if ran_out is None else int(ran_out.host_allowed * AFTER_RUNNING_OUT),
-        device_ceiling=None if ran_out is None else int(ran_out.device_allowed * AFTER_RUNNING_OUT),
+        host_ceiling=_ceiling(one.host_allowed for one in out if one.host_peak),
+        device_ceiling=_ceiling(one.device_allowed for one in out if one.device_peak),
     )
+
+
+def _ceiling(allowed: Iterable[int]) -> int | None:
+    latest = next(iter(allowed), None)
+    return None if latest is None else int(latest * AFTER_RUNNING_OUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from ledger.job import Claim, JobEvent, JobState, LeaseLost, Priority
 from ledger.result import NewResult
 from ledger.store.database import Collided, LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
+from ledger.usage import Peak, ran_out
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.provenance import Predecessor
 from worker.attempt import Child, Interrupted, Lost
@@ -265,7 +265,7 @@ class Bench:
             case Failed(fault="disk") | Lost(before_work=True):
                 self._release(claim, answer.because, self._settings.site_backoff_s)
             case Failed(fault="memory") | Lost(killed=True):
-                self._crashed(claim, lease, self._ran_out(seat, answer.because))
+                self._crashed(claim, lease, self._ran_out(seat, answer))
             case Failed() | Lost():
                 self._crashed(claim, lease, answer.because)
 
@@ -274,20 +274,17 @@ class Bench:
         if seat.stage == "ready" and self.seats.waiting is not None:
             log.info("job.read_ahead", job=seat.claim.job_id)
 
-    def _ran_out(self, seat: Seat, because: str) -> str:
+    def _ran_out(self, seat: Seat, answer: Failed | Lost) -> str:
         """Remember that what the run was allowed was too much: the next attempt begins further down."""
         if seat.usage is None or seat.stage != "model":
-            return because
-        self._ledger.record_usage(
-            seat.claim.job_id,
-            seat.claim.model,
-            replace(
-                seat.usage,
-                out_of_memory=True,
-                host_peak=seat.usage.host_allowed,
-                device_peak=seat.usage.device_allowed,
-            ),
-        )
+            return answer.because
+        # So torch names it where a GPU's memory ran out; all else is the host's.
+        of_device = isinstance(answer, Failed) and answer.error == "OutOfMemoryError"
+        used = ran_out(seat.usage, of_device=of_device and seat.usage.device != "cpu")
+        try:
+            self._ledger.record_usage(seat.claim.job_id, seat.claim.model, used)
+        except SiteError as error:  # It is only a hint; that the job failed has to be told in any case.
+            log.warning("job.usage_not_recorded", job=seat.claim.job_id, because=str(error))
         allowed = [
             f"{size / 2**30:.1f} GiB of {where}"
             for size, where in (
@@ -296,13 +293,20 @@ class Bench:
             )
             if size
         ]
-        return f"{because}; it was allowed {' and '.join(allowed)}"
+        return f"{answer.because}; it was allowed {' and '.join(allowed)}"
+
+    def _peaks(self, claim: Claim) -> tuple[Peak, ...]:
+        try:
+            return tuple(self._ledger.peaks(claim.model))
+        except SiteError as error:  # The model's own estimate has to do.
+            log.warning("job.peaks_not_known", job=claim.job_id, because=str(error))
+            return ()
 
     def _request(self, claim: Claim, paths: list[Path], folder: Path) -> RunRequest:
         return RunRequest(
             number=claim.job_id,
             urgent=claim.priority is Priority.STAT,
-            peaks=tuple(self._ledger.peaks(claim.model)),
+            peaks=self._peaks(claim),
             model=claim.model,
             settings=claim.settings,
             **dict(files_of(claim, paths)),

@@ -4,7 +4,8 @@ The models that stay loaded from one run to the next, and who may run in the mem
 Whoever wants to run is admitted by what was measured: the weights of all that is loaded, what the model is
 known to take for an input of that size (or, the first time, what it says of itself), and the budget. The
 model that was not used for longest makes place. What does not fit beside its own weights even alone is told
-how much it may take, and goes down its ladder; what has no ladder is refused, before anything is tried.
+how much it may take, and goes down its ladder; what has no ladder is refused, before anything is tried. Where
+memory ran out lately, a ladder begins further down; what has none could only be refused, so it may try again.
 """
 
 import threading
@@ -110,10 +111,8 @@ class Residents:
         if not was_loaded:
             self._load(resident)
         allowed = self._left(held)
-        if peak is not None and peak.host_ceiling is not None and peak.device_ceiling is not None:
-            allowed = Memory(
-                host=min(allowed.host, peak.host_ceiling), device=min(allowed.device, peak.device_ceiling)
-            )
+        if peak is not None and _has_ladder(resident):
+            allowed = _lowered(allowed, peak)
         self._judge(resident, need, allowed)
         return Admission(
             model=resident.model,
@@ -163,8 +162,9 @@ class Residents:
     def _judge(self, resident: Resident, need: Memory, allowed: Memory) -> None:
         """Raise `OutOfMemory` where a try could only end badly."""
         on_device = allowed.device if self.budget.on_gpu else allowed.host
-        frugal = resident.model.manifest.runtime in _WITH_A_LADDER
-        if on_device > 0 and (frugal or (need.host <= allowed.host and need.device <= allowed.device)):
+        if on_device > 0 and (
+            _has_ladder(resident) or (need.host <= allowed.host and need.device <= allowed.device)
+        ):
             return
         raise OutOfMemory(
             f"{resident.identity} needs about {in_words(need)} for this input beside its weights of "
@@ -245,6 +245,18 @@ def device_named(name: str) -> str:
             f"there is no device {name!r} that could be used here, only {' and '.join(['cpu', *gpus])}"
         )
     return device
+
+
+def _has_ladder(resident: Resident) -> bool:
+    return resident.model.manifest.runtime in _WITH_A_LADDER
+
+
+def _lowered(allowed: Memory, peak: Peak) -> Memory:
+    """`allowed`, or less of what ran out lately."""
+    return Memory(
+        host=allowed.host if peak.host_ceiling is None else min(allowed.host, peak.host_ceiling),
+        device=allowed.device if peak.device_ceiling is None else min(allowed.device, peak.device_ceiling),
+    )
 
 
 def _sum(*parts: Memory) -> Memory:

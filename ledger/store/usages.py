@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, insert, or_, select
 
 from ledger.identifiers import JobId
 from ledger.schema import usage as table
 from ledger.store.database import Database, Transaction
-from ledger.usage import LATELY, ModelFigures, Peak, Usage, UsageRecord, figures, peaks
+from ledger.usage import LATELY, RAN_OUT_LATELY_S, ModelFigures, Peak, Usage, UsageRecord, figures, peaks
 
 #: Of one model: enough for several size classes, few enough to be read before every run.
 _LOOKED_AT = 10 * LATELY
@@ -38,29 +38,33 @@ class Usages(Database):
 
     def usages_of(self, job_id: JobId) -> list[UsageRecord]:
         """The measured runs of a job, the first one first."""
-        query = select(table).where(table.c.job_id == job_id).order_by(table.c.id)
-        return self._usages(query)
+        with self.read() as tx:
+            return _usages(tx, select(table).where(table.c.job_id == job_id).order_by(table.c.id))
 
     def peaks(self, reference: str) -> list[Peak]:
-        """What the model that rules call `reference` is known to take, of its latest runs anywhere."""
-        query = select(table).where(table.c.reference == reference).order_by(table.c.id.desc())
-        return peaks(one.usage for one in self._usages(query.limit(_LOOKED_AT)))
+        """What the model that rules call `reference` is known to take, of its latest runs anywhere. Runs that
+        ran out of memory more than `RAN_OUT_LATELY_S` ago are forgotten.
+        """
+        with self.read() as tx:
+            lately = or_(~table.c.out_of_memory, table.c.at > tx.now - RAN_OUT_LATELY_S)
+            query = select(table).where(table.c.reference == reference, lately).order_by(table.c.id.desc())
+            found = _usages(tx, query.limit(_LOOKED_AT))
+        return peaks(one.usage for one in found)
 
     def model_figures(self, *, since: float = 0.0) -> list[ModelFigures]:
         """Times and memory by model and device, of runs that ended after `since`."""
         query = select(table).where(table.c.at >= since).order_by(table.c.id.desc()).limit(_FIGURES_OF)
-        return figures(one.usage for one in self._usages(query))
-
-    def _usages(self, query: Select[Any]) -> list[UsageRecord]:
         with self.read() as tx:
-            rows = tx.connection.execute(query).all()
-        return [
-            UsageRecord(
-                job_id=JobId(row.job_id),
-                at=row.at,
-                usage=Usage(
-                    **{**{name: getattr(row, name) for name in _COLUMNS}, "lowered": tuple(row.lowered)}
-                ),
-            )
-            for row in rows
-        ]
+            found = _usages(tx, query)
+        return figures(one.usage for one in found)
+
+
+def _usages(tx: Transaction, query: Select[Any]) -> list[UsageRecord]:
+    return [
+        UsageRecord(
+            job_id=JobId(row.job_id),
+            at=row.at,
+            usage=Usage(**{**{name: getattr(row, name) for name in _COLUMNS}, "lowered": tuple(row.lowered)}),
+        )
+        for row in tx.connection.execute(query)
+    ]

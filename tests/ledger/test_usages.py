@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+from sqlalchemy import update
+
 from ledger.job import JobState, Outcome
+from ledger.schema import usage as table
 from ledger.store.ledger import Ledger
-from ledger.usage import LATELY, Usage, figures, peaks, size_class
+from ledger.usage import LATELY, RAN_OUT_LATELY_S, Usage, figures, peaks, ran_out, size_class
 from tests.ledger.site import claim, pass_by, queued_job
 
 GIB = 1 << 30
@@ -100,6 +103,32 @@ def test_running_out_twice_lowers_the_ceiling_twice() -> None:
     assert peak.host_ceiling == 600
     (peak,) = peaks([replace(first, host_allowed=600), first])
     assert peak.host_ceiling == 360
+
+
+def test_what_ran_out_long_ago_is_allowed_again_although_nothing_ended_since(ledger: Ledger) -> None:
+    job_id = queued_job(ledger)
+    claim(ledger, job_id)
+    ledger.record_usage(job_id, "lung_ct", ran_out(RUN, of_device=False))
+    (lately,) = ledger.peaks("lung_ct")
+    with ledger.write() as tx:
+        tx.connection.execute(update(table).values(at=tx.now - RAN_OUT_LATELY_S))
+
+    assert lately.host_ceiling == int(6.0 * GIB)
+    assert ledger.peaks("lung_ct") == []
+    (kept,) = ledger.usages_of(job_id)
+    assert kept.usage.out_of_memory
+
+
+def test_a_gpu_whose_memory_ran_out_lowers_nothing_of_the_hosts_and_the_other_way_round() -> None:
+    on_gpu = replace(RUN, device="NVIDIA", host_allowed=1000, device_allowed=500)
+    of_device, of_host = ran_out(on_gpu, of_device=True), ran_out(on_gpu, of_device=False)
+
+    (peak,) = peaks([of_device, on_gpu])
+    assert (peak.host_ceiling, peak.device_ceiling) == (None, 300)
+    (peak,) = peaks([of_host, on_gpu])
+    assert (peak.host_ceiling, peak.device_ceiling) == (600, None)
+    (peak,) = peaks([of_device, of_host, on_gpu])
+    assert (peak.host_ceiling, peak.device_ceiling) == (600, 300)
 
 
 def test_figures_are_by_model_and_device_with_median_and_95th_percentile(ledger: Ledger) -> None:

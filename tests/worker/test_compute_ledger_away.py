@@ -74,6 +74,37 @@ def test_an_outage_longer_than_the_lease_does_not_count_as_an_attempt(tmp_path, 
         assert events(bench, job_id) == ["opened", "claimed", "released"]
 
 
+def test_a_job_is_computed_although_nobody_can_say_what_its_model_took_before(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        job_id = bench.open_job(model("Broken"))
+        with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
+            other.execute("DROP TABLE usage")
+        with computing(bench, job_id):
+            pass
+
+        job = bench.job(job_id)
+        assert job.state is JobState.PARKED
+        assert "the weights do not fit the network" in job.because
+
+
+def test_a_run_that_ran_out_of_memory_is_given_back_although_what_it_took_is_not_recorded(tmp_path):
+    with worker_bench(tmp_path) as bench:
+        allowed = tmp_path / "allowed"
+        job_id = bench.open_job("tests.worker.fault_models.hungry:Killed", settings={"allowed": str(allowed)})
+        with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
+            other.execute(
+                "CREATE TRIGGER no BEFORE INSERT ON usage BEGIN SELECT RAISE(ABORT, 'no more usage'); END"
+            )
+        with computing(bench, job_id):
+            pass
+
+        assert allowed.exists()
+        job = bench.job(job_id)
+        assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+        assert events(bench, job_id) == ["opened", "claimed", "crashed"]
+        assert bench.ledger.usages_of(job_id) == []
+
+
 def test_a_result_that_the_ledger_refuses_again_and_again_parks_its_job(tmp_path, monkeypatch):
     monkeypatch.setattr("worker.compute._AWAY_PAUSE_S", 0.01)
     with worker_bench(tmp_path) as bench:

@@ -118,6 +118,21 @@ def test_after_running_out_of_memory_a_run_is_allowed_less():
     assert place.admit(climber, SHAPE, [ran_out]).memory == Memory(host=100 * MIB, device=0)
 
 
+def test_a_ceiling_of_one_memory_leaves_the_other_as_it_is():
+    place = residents(3000)
+    climber = opened(place, "Climber")
+    ran_out = peak(model="climber@1.0.0", runs=0, device_ceiling=0)
+    assert place.admit(climber, SHAPE, [ran_out]).memory.host > 2900 * MIB
+
+
+def test_a_model_without_a_ladder_is_not_locked_out_by_one_run_that_ran_out():
+    place = residents(500)
+    heavy = opened(place, "Heavy")
+    free = place.admit(heavy, SHAPE).memory
+    ran_out = peak(host=300 * MIB, host_ceiling=200 * MIB, device_ceiling=0)
+    assert place.admit(heavy, SHAPE, [ran_out]).memory == free
+
+
 def test_input_that_waits_in_memory_is_not_given_away_twice():
     place = residents(200)
     heavy = opened(place, "Heavy")

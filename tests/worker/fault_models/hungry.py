@@ -44,7 +44,7 @@ class Boundless(Heavy):
     run_mib = 1 << 24
 
 
-class Deceived(Heavy):
+class Killed(Heavy):
     """Thinks that it needs little; then the kernel kills it, as it does where memory runs out."""
 
     weights_mib = 1
@@ -55,6 +55,14 @@ class Deceived(Heavy):
         with Path(str(context.settings["allowed"])).open("a") as file:
             file.write(f"{context.memory.host}\n")
         os.kill(os.getpid(), 9)
+
+
+class Deceived(Killed):
+    """The same, with a ladder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manifest = self.manifest.model_copy(update={"runtime": "torch_export"})
 
 
 class Climber(Heavy):
