@@ -25,14 +25,15 @@ from pydantic import BaseModel
 
 from ledger import journal
 from ledger.errors import ModelError, SiteError, StudyError
-from worker.exchange import Failed, Forget, Ready, frame, read_request
+from worker.exchange import Crowded, Failed, Forget, Ready, frame, read_request
 
 if TYPE_CHECKING:
     from worker.lanes import Traffic
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NO_NEW_PRIVS = 38
-_FAULTS: dict[type[Exception], Literal["study", "model", "site"]] = {
+_FAULTS: dict[type[Exception], Literal["crowded", "study", "model", "site"]] = {
+    Crowded: "crowded",
     StudyError: "study",
     ModelError: "model",
     SiteError: "site",

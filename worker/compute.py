@@ -29,7 +29,7 @@ from ledger.store.ledger import Ledger
 from ledger.usage import Peak, ran_out
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.provenance import Predecessor
-from worker.attempt import Child, Interrupted, Lost
+from worker.attempt import Answer, Child, Interrupted, Lost
 from worker.claim import Interruption, Lease, steady_s
 from worker.exchange import Admitted, Done, Entered, Failed, ResultFile, RunReply, RunRequest, files_of
 from worker.lookout import Lookout
@@ -223,12 +223,7 @@ class Bench:
         verification = Verification(
             list(zip(claim.inputs, paths, strict=True)), broken=lambda: bell.ring(Interruption.INPUT_BROKEN)
         )
-        answer = self._child.run(
-            self._request(claim, paths, folder),
-            bell,
-            hear=lambda said: self._hear(seat, said),
-            alone=seat.alone,
-        )
+        answer = self._run(seat, self._request(claim, paths, folder))
         if isinstance(answer, Interrupted) and answer.why is not Interruption.INPUT_BROKEN:
             verification.abandon()
             if answer.why is Interruption.LEASE_LOST:
@@ -268,6 +263,21 @@ class Bench:
                 self._crashed(claim, lease, self._ran_out(seat, answer))
             case Failed() | Lost():
                 self._crashed(claim, lease, answer.because)
+
+    def _run(self, seat: Seat, request: RunRequest) -> Answer:
+        """What the child answers. A run that has too little memory beside others waits until it is alone, and
+        then has the last word.
+        """
+
+        def run(*, alone: bool) -> Answer:
+            return self._child.run(request, seat.bell, hear=lambda said: self._hear(seat, said), alone=alone)
+
+        answer = run(alone=seat.alone)
+        if isinstance(answer, Failed) and answer.fault == "crowded":
+            log.warning("job.crowded", job=seat.claim.job_id, because=answer.because)
+            seat.stage, seat.admitted = None, None
+            answer = run(alone=True)
+        return answer
 
     def _hear(self, seat: Seat, said: Entered | Admitted) -> None:
         self.seats.hear(seat, said)

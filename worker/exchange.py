@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from ledger.errors import WetreadError
+from ledger.errors import SiteError, WetreadError
 from ledger.job import EARLIER, Claim, Outcome
 from ledger.result import Role
 from ledger.usage import Peak, Usage
@@ -30,6 +30,10 @@ WAITING: tuple[Stage, ...] = ("ready", "computed")
 
 class BrokenFrame(WetreadError):
     """The other end of the pipe said something that is no message."""
+
+
+class Crowded(SiteError):
+    """A run has too little memory while the input of others lies in it; alone it may have enough."""
 
 
 class Files(BaseModel, frozen=True, extra="forbid"):
@@ -155,13 +159,14 @@ class Failed(BaseModel, frozen=True, extra="forbid"):
     """A run ended without an answer, and whose fault that is (see `ledger.errors`).
 
     "site" is a setting that somebody has to change; "disk" is one that was full or broken just now. "memory"
-    ran out: the next attempt is allowed less. "crash" is everything that nobody raised on purpose: it may be
+    ran out: the next attempt is allowed less. "crowded": others' input took it, so the run is to be tried
+    alone, which counts as the same attempt. "crash" is everything that nobody raised on purpose: it may be
     chance, so it is tried again. "forgotten" is what the parent asked for.
     """
 
     kind: Literal["failed"] = "failed"
     number: int = 0
-    fault: Literal["study", "model", "site", "disk", "memory", "crash", "forgotten"]
+    fault: Literal["study", "model", "site", "disk", "memory", "crowded", "crash", "forgotten"]
     error: str  #: name of the exception's class
     because: str
 

@@ -21,7 +21,7 @@ from ledger.errors import StudyError
 from ledger.identifiers import Uid
 from ledger.implementation import software_version
 from ledger.usage import Usage
-from models.contract import Context, Given, Model, SeriesSet, Timeline, grid_shape
+from models.contract import Context, Given, Model, OutOfMemory, SeriesSet, Timeline, grid_shape
 from models.prepare.ladder import noting_rungs
 from models.registry import provenance_of, trust_in
 from results.findings import Findings, refused
@@ -29,7 +29,7 @@ from results.provenance import Provenance, Run
 from results.sentences import sentences
 from results.source import Source
 from worker.encode import check, encode, summary
-from worker.exchange import RunReply, RunRequest, Stage
+from worker.exchange import Crowded, RunReply, RunRequest, Stage
 from worker.given import Unusable, Usable, read_given
 from worker.memory import Watch
 from worker.residents import Admission, Resident, Residents
@@ -120,8 +120,18 @@ def compute(
 ) -> ToFinish:
     """The second step: the model is made resident, admitted, and run. `held` bytes are others' input.
 
-    The input is forgotten with the end of this step: encoding needs the memory.
+    The input is forgotten with the end of this step: encoding needs the memory. Raises `Crowded` where memory
+    is short while others hold some of it; what does not fit although nobody does is `OutOfMemory`.
     """
+    try:
+        return _compute(ready, residents, enter, admitted, held)
+    except OutOfMemory as short:
+        if not held:
+            raise
+        raise Crowded(f"{short} Meanwhile {held / 2**20:.1f} MiB held the input of others.") from None
+
+
+def _compute(ready: ToCompute, residents: Residents, enter: Enter, admitted: Admitted, held: int) -> ToFinish:
     request, clock, read = ready.request, ready.clock, ready.read
     if isinstance(read, Unusable):
         provenance = _provenance(request, ready.resident.model)

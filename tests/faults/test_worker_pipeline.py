@@ -135,6 +135,37 @@ def test_an_urgent_job_is_computed_before_one_that_was_already_read(tmp_path):
         assert began[urgent] < began[routine]
 
 
+def test_a_job_that_lacks_memory_beside_one_that_waits_is_computed_alone_and_not_parked(tmp_path):
+    with worker_bench(tmp_path, worker=CALM) as bench:
+        bench.start("dispatch")
+        bench.start("compute")
+        first, gate = computing(bench)
+        routine = bench.open_job(model("Fine"))
+        claimed(bench, routine)
+        was_read(bench, routine)
+        urgent = bench.open_job(
+            f"{HUNGRY}:Cramped", settings={"tried": str(tmp_path / "tried")}, priority=Priority.STAT
+        )
+        was_read(bench, urgent)
+        gate.touch()
+
+        for job_id in (first, routine, urgent):
+            assert bench.wait(job_id, JobState.DONE).attempts == 1
+        assert events(bench, urgent) == ["opened", "claimed", "finished"]
+        assert '"job.crowded"' in bench.log
+        (before,), (after,) = bench.ledger.usages_of(routine), bench.ledger.usages_of(urgent)
+        assert before.usage.began["check"] < after.usage.began["load"]
+
+
+def test_what_lacks_memory_although_it_is_alone_is_parked(tmp_path):
+    with worker_bench(tmp_path, worker=CALM) as bench:
+        job_id = bench.open_job(f"{HUNGRY}:Cramped", settings={"tried": str(tmp_path / "tried")})
+        bench.start("dispatch")
+        bench.start("compute")
+        assert bench.wait(job_id, JobState.PARKED).attempts == 1
+        assert "job.crowded" not in bench.log
+
+
 def test_withdrawing_a_job_that_only_waits_breaks_nothing_off(tmp_path):
     # The withdrawal is noticed by the next heartbeat.
     with worker_bench(tmp_path, worker=CALM.model_copy(update={"heartbeat_s": 0.2})) as bench:

@@ -8,11 +8,14 @@ import pytest
 from ledger.errors import StudyError
 from ledger.job import Outcome
 from ledger.result import Role
+from models.contract import OutOfMemory
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from models.trust import NotTrusted
-from worker.exchange import RunRequest
-from worker.run import analyse
+from worker.exchange import Crowded, RunRequest
+from worker.memory import Budget
+from worker.residents import Residents
+from worker.run import analyse, compute, read
 
 FINE = "tests.worker.fault_models.models:Fine"
 ALL = "tests.worker.fault_models.models:Everything"
@@ -107,3 +110,17 @@ def test_findings_of_every_kind_become_results_and_lines(series, tmp_path):
     again = analyse(request(series[::-1], tmp_path / "again", model=ALL))
     for one, other in zip(reply.files, again.files, strict=True):
         assert Path(one.path).read_bytes() == Path(other.path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["Heavy", "Incapable"])
+def test_what_lacks_memory_beside_others_is_crowded_and_alone_it_is_out_of_memory(series, tmp_path, name):
+    mib = 1 << 20
+    wide = Residents("cpu", budget=Budget(device="cpu", host=400 * mib, on_device=0))
+    ready = read(request(series, tmp_path / "out", f"tests.worker.fault_models.hungry:{name}"), wide)
+    with pytest.raises(Crowded, match=r"350\.0 MiB held the input of others"):
+        compute(ready, wide, held=350 * mib)
+    if name == "Heavy":
+        assert compute(ready, wide).findings.outcome is Outcome.FOUND
+    else:
+        with pytest.raises(OutOfMemory, match="even with the least demanding"):
+            compute(ready, wide)

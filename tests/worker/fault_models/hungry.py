@@ -6,7 +6,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 
-from models.contract import Context, Memory
+from models.contract import Context, Memory, OutOfMemory
 from models.prepare.ladder import OverLimit, Plan, climb
 from results.findings import Findings
 from tests.worker.fault_models.models import Fine
@@ -63,6 +63,16 @@ class Deceived(Killed):
     def __init__(self) -> None:
         super().__init__()
         self.manifest = self.manifest.model_copy(update={"runtime": "torch_export"})
+
+
+class Cramped(Fine):
+    """Has too little memory when it is tried first, and enough from then on."""
+
+    def misbehave(self, context: Context) -> None:
+        tried = Path(str(context.settings["tried"]))
+        if not tried.exists():
+            tried.touch()
+            raise OutOfMemory("it needs 2 MiB more.")
 
 
 class Climber(Heavy):
