@@ -7,6 +7,7 @@ compared with those of the weights.
 """
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ def network(name: str, arguments: Mapping[str, Any], weights: Mapping[str, Tenso
     made = _architecture(name)
     _look_at(arguments)
     try:
+        if "pretrained" in inspect.signature(made).parameters:
+            arguments = {**arguments, "pretrained": False}  # Of some it is True where nothing is said.
         with torch.device("meta"):
             _compare(made(**arguments).state_dict(), weights)
         net: nn.Module = made(**arguments)
