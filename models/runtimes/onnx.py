@@ -8,11 +8,12 @@ given no path, so there is nothing beside which it could look for more.
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.utils.dlpack
+from pydantic import model_validator
 from torch import Tensor
 
 from ledger.errors import SiteError
@@ -39,8 +40,15 @@ _TYPES = {
 class OnnxOptions(TensorOptions):
     """What only ONNX Runtime understands."""
 
+    input: str = ""  #: what its one input has to be called; empty: anything
     gpu_memory_mib: int = 0  #: what it may take of a GPU; 0: as it likes
     cpu: bool = False  #: on the CPU even where there is a GPU
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.autocast:
+            raise ValueError("autocast means nothing to ONNX Runtime: export the network in half precision")
+        return self
 
 
 class OnnxRuntimeMissing(SiteError):
@@ -64,8 +72,10 @@ class Onnx(TensorModel):
         super().load("cpu" if options.cpu else device)
 
     def _opened(self, device: torch.device) -> Forward:
-        session = _session(self.package, self._file(), device, self.options)
-        return _forward(session, _input(session, self.manifest, self.options.input), device)
+        options = self.options
+        assert isinstance(options, OnnxOptions)
+        session = _session(self.package, self._file(), device, options)
+        return _forward(session, _input(session, self.manifest, options.input), device)
 
 
 def _session(package: Package, path: str, device: torch.device, options: TensorOptions) -> Any:
@@ -125,8 +135,8 @@ def _input(session: Any, manifest: Manifest, name: str) -> Any:
     fitting = [one for one in inputs if not name or one.name == name]
     if len(fitting) != 1 or len(inputs) != 1:
         raise BrokenModel(
-            f"model {manifest.identity}: a network takes one tensor, and this one takes "
-            f"{', '.join(one.name for one in inputs) or 'none'}"
+            f"model {manifest.identity}: a network takes one tensor{f', {name!r}' if name else ''}, and this "
+            f"one takes {', '.join(one.name for one in inputs) or 'none'}"
         )
     (one,) = fitting
     if one.type not in _TYPES:

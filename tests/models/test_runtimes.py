@@ -10,7 +10,7 @@ import onnx
 import onnx.helper
 import pytest
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets import EfficientNetBN, UNet
 from onnx import TensorProto
 from safetensors.torch import save_file
 
@@ -175,6 +175,15 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
         network("UNet", {}, {})
 
 
+def test_options_that_onnx_runtime_cannot_follow_are_refused(tmp_path: Path) -> None:
+    conv_model(tmp_path / "m.onnx")
+    with pytest.raises(BrokenModel, match="autocast means nothing to ONNX Runtime"):
+        Onnx(package_of(tmp_path, "onnx", "segmentation", options={"autocast": True}))
+    with pytest.raises(BrokenModel, match="one tensor, 'picture', and this one takes image"):
+        Onnx(package_of(tmp_path, "onnx", "segmentation", options={"input": "picture"})).load("cpu")
+    Onnx(package_of(tmp_path, "onnx", "segmentation", options={"input": "image"})).load("cpu")
+
+
 def test_the_scan_of_an_onnx_file_sees_what_onnx_itself_sees(tmp_path: Path) -> None:
     conv_model(tmp_path / "m.onnx")
     facts = onnx_scan.scan((tmp_path / "m.onnx").read_bytes())
@@ -190,6 +199,22 @@ def test_weights_of_another_architecture_are_told_apart_by_name_and_shape(tmp_pa
     nothing_like_it = {"architecture": "CentreDetector"}
     with pytest.raises(BrokenModel, match="they lack body"):
         StateDict(package_of(tmp_path, "state_dict", "segmentation", options=nothing_like_it)).load("cpu")
+
+
+@pytest.mark.parametrize("said", [{}, {"pretrained": False}], ids=str)
+def test_an_architecture_fetches_nothing_though_its_default_is_to(
+    said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(url: str, **more: object) -> None:
+        raise AssertionError(f"{url} was asked for")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fetched)
+    monkeypatch.setattr("monai.networks.nets.efficientnet.model_zoo.load_url", fetched)
+    arguments = {"model_name": "efficientnet-b0", "spatial_dims": 2, "in_channels": 3, "num_classes": 2}
+    weights = EfficientNetBN(**arguments, pretrained=False).state_dict()
+    assert isinstance(network("EfficientNetBN", arguments | said, weights), EfficientNetBN)
+    with pytest.raises(Unfit, match="would fetch weights"):
+        network("EfficientNetBN", arguments | {"pretrained": True}, weights)
 
 
 def test_weights_below_a_key_are_found_where_the_options_say(tmp_path: Path) -> None:

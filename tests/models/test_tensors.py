@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks import nets
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -147,6 +148,10 @@ STEPS: tuple[tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]], ...] = (
     ({"kind": "scale", "factor": 0.5, "offset": 3}, lambda x: x / 2 + 3),
     ({"kind": "z-score"}, lambda x: standard(x, x)),
     ({"kind": "z-score", "mean": 10, "deviation": 4}, lambda x: (x - 10) / 4),
+    (
+        {"kind": "z-score", "mean": 10, "deviation": 4, "nonzero": True},
+        lambda x: np.where(x, (x - 10) / 4, 0),
+    ),
     ({"kind": "z-score", "nonzero": True}, lambda x: np.where(x, standard(x, x[x != 0]), 0)),
     ({"kind": "min-max"}, lambda x: between(x, x.min(), x.max())),
     ({"kind": "percentiles", "low": 0.5, "high": 99.5}, lambda x: between(x, *np.percentile(x, (0.5, 99.5)))),
@@ -161,6 +166,22 @@ def test_a_step_of_intensity_is_numpys(
     array[:2] = 0
     at = prepared(volume_of(array), manifest_of(tmp_path), Prepare(intensity=(Step(**step),)), CPU)
     assert np.allclose(at.image[0], by_numpy(array), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"kind": "clip", "low": 0, "high": 1, "nonzero": True},
+        {"kind": "scale", "factor": 2, "to": (0, 1)},
+        {"kind": "window", "low": 0, "high": 1, "mean": 1, "deviation": 1},
+        {"kind": "z-score", "offset": 3},
+        {"kind": "min-max", "low": 0, "high": 1},
+    ],
+    ids=str,
+)
+def test_what_means_nothing_to_a_step_is_refused(step: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="means nothing to"):
+        Step(**step)
 
 
 BOX_LOW, BOX_HIGH = (
@@ -274,6 +295,11 @@ def test_settings_that_nobody_knows_stop_the_rule(tmp_path: Path) -> None:
 def test_an_option_that_nobody_knows_breaks_the_model(tmp_path: Path) -> None:
     with pytest.raises(BrokenModel, match="prepare"):
         state_dict_model(tmp_path, "UNet", TINY, "segmentation", options={"prepare": {"spacing": [1, 1, 1]}})
+
+
+def test_the_name_of_an_input_is_refused_where_none_has_a_name(tmp_path: Path) -> None:
+    with pytest.raises(BrokenModel, match="input: Extra inputs"):
+        state_dict_model(tmp_path, "UNet", TINY, "segmentation", options={"input": "image"})
 
 
 def test_a_timeline_is_for_other_runtimes(tmp_path: Path) -> None:

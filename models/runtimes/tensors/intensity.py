@@ -24,7 +24,8 @@ def _apply(step: Step, channel: Tensor, outside: Tensor | None) -> None:
         case "window":
             _stretch(channel.clamp_(low, high), low, high, step.to)
         case "z-score" if step.mean is not None and step.deviation is not None:
-            channel.sub_(step.mean).div_(step.deviation)
+            left_alone = (channel == 0) & step.nonzero
+            channel.sub_(step.mean).div_(step.deviation).masked_fill_(left_alone, 0.0)
         case _:
             counted = torch.ones_like(channel, dtype=torch.bool) if outside is None else ~outside
             if step.nonzero:

@@ -18,6 +18,15 @@ Which = int | str  #: an output by its place, counted from 0, or by its name
 Kind = TypeVar("Kind", bound=BaseModel)
 
 _LETTERS = {frozenset("RL"), frozenset("AP"), frozenset("IS")}
+#: kind of step → what else it looks at
+_USED = {
+    "clip": {"low", "high"},
+    "window": {"low", "high", "to"},
+    "scale": {"factor", "offset"},
+    "z-score": {"mean", "deviation", "nonzero"},
+    "min-max": {"to", "nonzero"},
+    "percentiles": {"low", "high", "to", "nonzero"},
+}
 
 
 class Step(Strict):
@@ -35,6 +44,8 @@ class Step(Strict):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
+        if idle := sorted(self.model_fields_set - _USED[self.kind] - {"kind"}):
+            raise ValueError(f"{', '.join(idle)} means nothing to {self.kind}")
         if self.kind in ("clip", "window", "percentiles") and (
             self.low is None or self.high is None or not self.low < self.high
         ):
@@ -140,7 +151,6 @@ class TensorOptions(Strict):
     """The `[options]` of every runtime that holds a network."""
 
     file: str = ""  #: which of the files holds the network; empty: the only one of its kind
-    input: str = ""  #: the input's name where the file has several
     prepare: Prepare = Prepare()
     window: Window | None = None
     slice_by_slice: bool = False  #: a network of two axes goes over a volume along the first
