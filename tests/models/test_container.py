@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -410,15 +411,42 @@ def test_what_cannot_be_used_is_refused_with_what_is_wrong(
         found_in(tmp_path, "segmentation")
 
 
-def test_a_file_that_unpacks_to_more_than_there_may_be_is_no_label_map(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(left, "_BYTES", 1 << 20)
+def memory_of(read: Callable[[], object]) -> int:
+    """The most bytes that were held while reading."""
+    tracemalloc.start()
+    try:
+        read()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("side", [800, 32767])
+def test_a_label_map_of_many_more_voxels_than_the_image_is_not_unpacked(tmp_path: Path, side: int) -> None:
     header = giving.nifti_header(LABELS, np.eye(4))
+    sides = np.full(3, side, "<i2").tobytes()
     (tmp_path / "a.nii.gz").write_bytes(
-        gzip.compress(header[:40] + b"\x03\0" + b"\xff\x7f" * 3 + header[48:] + bytes(64 << 20))
+        gzip.compress(header[:40] + b"\x03\0" + sides + header[48:] + bytes(64 << 20))
     )
-    with pytest.raises(BrokenModel, match="cut off"):
+
+    def read() -> None:
+        with pytest.raises(BrokenModel, match=f"has {side**3} voxels, and the image has 210"):
+            found_in(tmp_path, "segmentation")
+
+    assert memory_of(read) < 4 << 20
+
+
+def test_no_more_of_a_label_map_is_unpacked_than_its_header_says(tmp_path: Path) -> None:
+    header = giving.nifti_header(LABELS, np.eye(4))
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(header + LABELS.tobytes() + bytes(64 << 20)))
+    assert memory_of(lambda: found_in(tmp_path, "segmentation")) < 4 << 20
+
+
+def test_a_label_map_whose_sum_does_not_agree_is_damaged(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(giving.nifti_header(LABELS, np.eye(4)) + LABELS.tobytes()))
+    packed[-8] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(packed)
+    with pytest.raises(BrokenModel, match="is damaged"):
         found_in(tmp_path, "segmentation")
 
 
@@ -465,3 +493,7 @@ def test_a_segmentation_object_is_brought_to_the_grid(tmp_path: Path) -> None:
     left_in.mkdir()
     made.save_as(left_in / "seg.dcm")
     assert np.array_equal(found_in(left_in, "segmentation", segmentation="*.dcm").label_map, LABELS)
+    made.NumberOfFrames = 1 << 21
+    made.save_as(left_in / "seg.dcm")
+    with pytest.raises(BrokenModel, match="and the image has 210"):
+        found_in(left_in, "segmentation", segmentation="*.dcm")

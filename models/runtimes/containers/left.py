@@ -6,6 +6,7 @@ in NIfTI or DICOM SEG is brought to the grid that was imaged, and numbers in JSO
 Its own DICOM objects go no further: results are made, checked and named in one place, `results`.
 """
 
+import gzip
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import highdicom as hd
 import numpy as np
@@ -36,6 +37,8 @@ from models.runtimes.tensors.options import TensorOptions
 from results.findings import Findings
 
 _FILES, _BYTES, _JSON_BYTES = 1000, 4 << 30, 16 << 20
+_HEADER_BYTES = 1 << 20  # with its extensions
+_FINER, _ALWAYS = 8, 1 << 24  # voxels of a label map for one of the image; so many may be in any
 _TYPES = {2: "<u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8", 256: "<i1", 512: "<u2", 768: "<u4"}
 
 
@@ -47,7 +50,8 @@ def findings_of(folder: Path, manifest: Manifest, options: ContainerOptions, sou
     drawn = None
     if "segmentation" in tasks:
         path = _one(files, options.segmentation, manifest)
-        labels, grid = _segmentation(path, manifest) if path.suffix == ".dcm" else _nifti(path, manifest)
+        read = _segmentation if path.suffix == ".dcm" else _nifti
+        labels, grid = read(path, manifest, source)
         moved = labels_onto(torch.from_numpy(labels.astype(np.int32)), grid, source).numpy()
         drawn = outputs.with_volumes(
             outputs.draw_labels(manifest, moved.astype(np.uint16)),
@@ -109,33 +113,29 @@ def _one(files: Mapping[str, Path], wanted: str, manifest: Manifest) -> Path:
     return fitting[0]
 
 
-def _nifti(path: Path, manifest: Manifest) -> tuple[NDArray[Any], Grid]:
-    """Labels (slice, row, column) with their grid."""
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            content = unpacking.decompress(content, _BYTES)
-        except zlib.error as error:
-            raise BrokenModel(
-                f"model {manifest.identity} left {path.name}, which is damaged: {error}"
-            ) from error
-    header = np.frombuffer(content[:348].ljust(348, b"\0"), NIFTI)[0]
-    shape = [int(n) for n in header["dim"][1:4]]
-    kind = _TYPES.get(int(header["datatype"]))
-    start = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
-    extra = [int(n) for n in header["dim"][4 : 1 + max(0, min(7, int(header["dim"][0])))]]
-    is_nifti = header["sizeof_hdr"] == 348 and header["magic"][:3] == b"n+1"
-    if not is_nifti or kind is None or min(shape) < 1 or start < 348 or any(n > 1 for n in extra):
-        raise BrokenModel(f"model {manifest.identity} left {path.name}, which is no label map in NIfTI-1")
-    if start + np.dtype(kind).itemsize * shape[0] * shape[1] * shape[2] > len(content):
+def _nifti(path: Path, manifest: Manifest, source: Grid) -> tuple[NDArray[Any], Grid]:
+    """Labels (slice, row, column) with their grid. No more is unpacked than the header says, and no more
+    than fits `source`.
+    """
+    opened = _opened(path)
+    try:
+        with opened as file:
+            header = np.frombuffer(file.read(348).ljust(348, b"\0"), NIFTI)[0]
+            shape, kind, start = _described(header, path, manifest)
+            count = shape[0] * shape[1] * shape[2]
+            _look_at_size(count, source, path, manifest)
+            file.read(start - 348)
+            content = file.read(np.dtype(kind).itemsize * count)
+            file.read(1)  # At the end gzip compares its sum.
+    except (zlib.error, OSError, EOFError) as error:
+        raise BrokenModel(f"model {manifest.identity} left {path.name}, which is damaged: {error}") from error
+    if len(content) < np.dtype(kind).itemsize * count:
         raise BrokenModel(f"model {manifest.identity} left {path.name}, which is cut off")
-    count = int(np.prod(shape))
-    values = np.frombuffer(content, kind, count, start).reshape(shape[::-1])
+    values = np.frombuffer(content, kind, count).reshape(shape[::-1])
     slope = float(header["scl_slope"]) or 1.0
     if slope != 1.0 or float(header["scl_inter"]) != 0.0:
         values = values * slope + float(header["scl_inter"])
-    labels = np.rint(values)
+    labels = np.rint(values) if values.dtype.kind == "f" else values
     if not (np.isfinite(labels).all() and labels.min() >= 0 and labels.max() <= 65535):
         raise BrokenModel(f"model {manifest.identity} left {path.name} with values that are no labels")
     ras = np.vstack([header["srow"].astype(np.float64), [0, 0, 0, 1]])
@@ -147,9 +147,41 @@ def _nifti(path: Path, manifest: Manifest) -> tuple[NDArray[Any], Grid]:
     return labels, Grid((shape[2], shape[1], shape[0]), affine)
 
 
-def _segmentation(path: Path, manifest: Manifest) -> tuple[NDArray[Any], Grid]:
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+
+
+def _described(header: Any, path: Path, manifest: Manifest) -> tuple[list[int], str, int]:
+    """Columns, rows and slices, the type of the voxels, and where they begin. Raises `BrokenModel`."""
+    shape = [int(n) for n in header["dim"][1:4]]
+    kind = _TYPES.get(int(header["datatype"]))
+    start = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
+    extra = [int(n) for n in header["dim"][4 : 1 + max(0, min(7, int(header["dim"][0])))]]
+    is_nifti = header["sizeof_hdr"] == 348 and header["magic"][:3] == b"n+1"
+    begins = 348 <= start <= _HEADER_BYTES
+    if not is_nifti or kind is None or min(shape) < 1 or not begins or any(n > 1 for n in extra):
+        raise BrokenModel(f"model {manifest.identity} left {path.name}, which is no label map in NIfTI-1")
+    return shape, kind, start
+
+
+def _look_at_size(voxels: int, source: Grid, path: Path, manifest: Manifest) -> None:
+    """Raise `BrokenModel` where a label map is much finer or larger than the image that it is about."""
+    given = source.shape[0] * source.shape[1] * source.shape[2]
+    if voxels > max(_FINER * given, _ALWAYS):
+        raise BrokenModel(
+            f"model {manifest.identity} left {path.name}, which has {voxels} voxels, and the image has "
+            f"{given}: a label map has at most {_FINER} times as many"
+        )
+
+
+def _segmentation(path: Path, manifest: Manifest, source: Grid) -> tuple[NDArray[Any], Grid]:
     """The segments of a DICOM SEG by their numbers, with the grid of its frames."""
     try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        frames = -(-int(header.NumberOfFrames) // max(1, len(manifest.segments)))
+        _look_at_size(frames * int(header.Rows) * int(header.Columns), source, path, manifest)
         segmentation = hd.seg.segread(path)
         volume = segmentation.get_volume(combine_segments=True, skip_overlap_checks=True, relabel=False)
     except (InvalidDicomError, pydicom.errors.BytesLengthException, ValueError, TypeError, AttributeError,
