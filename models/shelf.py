@@ -13,13 +13,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from models.contract import BrokenModel
 from models.manifest import Manifest
 from models.package import Package
+from models.plain_yaml import read_yaml
 
 MANIFESTS = ("manifest.toml", "manifest.yaml", "manifest.yml")
 _LONGEST_BYTES = 1 << 20  # A manifest of 200 structures has 30 KiB; more is not a manifest.
@@ -103,10 +103,12 @@ def parse_manifest(content: bytes, name: str, *, of: str) -> Manifest:
         raise BrokenModel(f"{where} is longer than {_LONGEST_BYTES} bytes: that is no manifest")
     try:
         text = content.decode("utf-8")
-        tables: Any = tomllib.loads(text) if name.endswith(".toml") else yaml.safe_load(text)
+        tables: Any = tomllib.loads(text) if name.endswith(".toml") else read_yaml(text)
     except UnicodeDecodeError:
         raise BrokenModel(f"{where} is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError) as error:
+    except RecursionError:
+        raise BrokenModel(f"{where} is nested too deep") from None
+    except ValueError as error:  # Also of integers and dates that are none, which TOML lets through.
         raise BrokenModel(f"{where} is not valid {Path(name).suffix[1:].upper()}: {error}") from None
     if not isinstance(tables, dict):
         raise BrokenModel(f"{where} holds no keys")
@@ -147,8 +149,15 @@ def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] == "string_pattern_mismatch":
         message = f"has to match {detail['ctx']['pattern']}"
     message = message[:1].lower() + message[1:]
-    given = "" if isinstance(detail["input"], dict | list) else f" (it says {detail['input']!r})"
+    given = "" if isinstance(detail["input"], dict | list) else f" (it says {_shown(detail['input'])})"
     return f"{_key(place)!r}: {message}{given}" if place else message
+
+
+def _shown(value: object) -> str:
+    """Python refuses to write integers of thousands of digits, which TOML reads in hexadecimal."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a very large number"
+    return repr(value)[:200]
 
 
 def _key(place: list[Any]) -> str:

@@ -496,6 +496,18 @@ def _manifests() -> list[Callable[[Path, str], Any]]:
         lines += [f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 20)]
         (here / "manifest.yaml").write_text("\n".join(lines) + "\nname: *a19\nlimits: *a19\n")
 
+    def yaml_that_merges_without_end(here: Path, command: str) -> None:
+        lines = ["a0: &a0 {k: 1}"]
+        lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
+        (here / "manifest.yaml").write_text("\n".join(lines))
+
+    def bundle_of_yaml_that_merges_without_end(here: Path, command: str) -> None:
+        lines = ["network_def: &a0 {k: 1}"]
+        lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
+        (here / "configs").mkdir()
+        (here / "configs/inference.yaml").write_text("\n".join(lines))
+        manifest(here, "monai_bundle", "configs/inference.yaml")
+
     def yaml_without_end(here: Path, command: str) -> None:
         (here / "manifest.yaml").write_text("[" * 50_000)
 
@@ -509,7 +521,8 @@ def _manifests() -> list[Callable[[Path, str], Any]]:
         (here / "manifest.toml").write_bytes(os.urandom(4096))
 
     return [
-        yaml_that_calls, yaml_of_a_billion_laughs, yaml_without_end, toml_without_end,
+        yaml_that_calls, yaml_of_a_billion_laughs, yaml_that_merges_without_end,
+        bundle_of_yaml_that_merges_without_end, yaml_without_end, toml_without_end,
         manifest_of_many_megabytes, manifest_that_is_no_text,
     ]  # fmt: skip
 

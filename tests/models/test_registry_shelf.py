@@ -15,10 +15,11 @@ import models
 from ledger.errors import ModelError, SiteError
 from models.code import code_digest, runtime_files
 from models.contract import BrokenModel, UnknownModel
+from models.plain_yaml import read_yaml
 from models.registry import RUNTIMES, broken, every_found, find, installed, open_model, provenance_of
 from models.runtimes.architectures import OURS
 from models.settings import ModelsSettings
-from models.shelf import package_in, version_order
+from models.shelf import package_in, parse_manifest, version_order
 from models.signature import is_public_key, new_key, sign
 from models.trust import Level, LicenceKeyMissing, NotTrusted, check, trust_of
 from tests.models.manifests import facts, segment, shelve, write_model
@@ -97,6 +98,57 @@ def test_yaml_that_makes_objects_makes_none(tmp_path):
     with pytest.raises(BrokenModel, match="not valid YAML"):
         package_in(tmp_path)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: &a {k: 1}\nb: {<<: *a}", r"line 2 merges mappings \(<<\)"),
+        ("a: &a {k: 1}\nb: {<<: [*a, *a]}", "line 2 merges"),
+        ("a: &a [1]\nb: &b [*a]", r"line 2 repeats \*a within a part that has a name"),
+        ("a: &a [*a]", "repeats"),
+        (f"a: &a 1\nb: [{'*a, ' * 65}]", "line 2 is the 65th to repeat"),
+        ("[" + "[], " * 100_000 + "]", "more than 100000 parts"),
+        ("a: 1" + ":1" * 100_000, "a number of 200001 characters"),
+    ],
+)
+def test_yaml_that_asks_for_more_than_it_says_is_refused_at_once(text, says):
+    with pytest.raises(BrokenModel, match=says):
+        parse_manifest(text.encode(), "manifest.yaml", of="theirs")
+
+
+def test_yaml_may_repeat_a_part_that_it_names():
+    assert read_yaml("a: &a [1, 2]\nb: *a\nc: [*a]") == {"a": [1, 2], "b": [1, 2], "c": [[1, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("manifest.yaml", "released: 2024-02-30"),
+        ("manifest.yaml", f"a: {'1' * 5000}"),
+        ("manifest.yaml", "a: !!int ''"),
+        ("manifest.yaml", "a: !!bool x"),
+        ("manifest.yaml", "a: !!timestamp x"),
+        ("manifest.yaml", "[" * 20_000),
+        ("manifest.toml", "a = 2024-02-30"),
+        ("manifest.toml", f"a = {'1' * 5000}"),
+        ("manifest.toml", f"name = 0x{'f' * 5000}"),
+        ("manifest.toml", "a = " + "[" * 20_000),
+    ],
+)
+def test_a_value_that_is_none_breaks_its_manifest_and_hides_no_other_model(site, name, text):
+    shelve(site.folder, {"model.onnx": "good"}, **ONNX)
+    theirs = site.folder / "theirs" / "1"
+    theirs.mkdir(parents=True)
+    (theirs / name).write_text(text)
+    assert every_found(site)[-1].manifest.identity == "ours@1"
+    ((place, wrong),) = broken(site)
+    assert place.identity == "theirs@1"
+    assert f"{name} of model 1" in str(wrong)
+    with pytest.raises(BrokenModel):
+        find("theirs", site)
+    with pytest.raises(UnknownModel, match="ours@1"):
+        find("nothing", site)
 
 
 @pytest.mark.parametrize(

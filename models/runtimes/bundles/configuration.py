@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ledger.errors import SiteError
 from models.contract import BrokenModel
 from models.package import Package
+from models.plain_yaml import read_yaml
 
 CONFIGURATIONS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
 _LARGE = ("large_files.yml", "large_files.yaml")
@@ -158,26 +158,13 @@ def read_configuration(files: Files, path: str = "") -> Configuration:
 def parse(path: str, content: bytes) -> dict[str, Any]:
     """A JSON or YAML document that is a mapping. Raises `BrokenModel`."""
     try:
-        document = json.loads(content) if path.endswith(".json") else _yaml(content)
+        document = json.loads(content) if path.endswith(".json") else read_yaml(content)
         _bounded(document)
     except (ValueError, RecursionError) as error:
         raise BrokenModel(f"{path} of the bundle cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise BrokenModel(f"{path} of the bundle is not a mapping of names")
     return document
-
-
-def _yaml(content: bytes) -> Any:
-    try:
-        import yaml  # noqa: PLC0415  a part of the extra
-    except ImportError as error:
-        raise SiteError(
-            "a MONAI bundle configured in YAML needs PyYAML: pip install wetread[monai]"
-        ) from error
-    try:
-        return yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
 
 
 def _bounded(document: object) -> None:

@@ -233,8 +233,25 @@ def test_yaml_that_unfolds_to_billions_is_refused(tmp_path) -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     folder = write_bundle(tmp_path / "bundle", files={"configs/inference.yaml": "\n".join(lines)})
     (folder / "configs/inference.json").unlink()
+    with pytest.raises(BrokenModel, match=r"line 2 repeats \*a0 within a part that has a name"):
+        propose(folder)
+
+
+def test_a_configuration_of_too_many_parts_is_refused(tmp_path) -> None:
+    text = f"a: &a [{'x, ' * 2000}]\nb: [{'*a, ' * 60}]"
+    folder = write_bundle(tmp_path / "bundle", files={"configs/inference.yaml": text})
+    (folder / "configs/inference.json").unlink()
     with pytest.raises(BrokenModel, match="more than 100000 parts"):
         propose(folder)
+
+
+def test_yaml_that_merges_is_refused_and_is_no_data(tmp_path) -> None:
+    text = "a: &a {k: 1}\nnetwork_def: {<<: *a}\n"
+    folder = write_bundle(tmp_path / "bundle", files={"configs/inference.yaml": text})
+    (folder / "configs/inference.json").unlink()
+    with pytest.raises(BrokenModel, match=r"line 2 merges mappings \(<<\): write them out"):
+        propose(folder)
+    assert not is_data(package_of(folder))
 
 
 def test_yaml_makes_no_objects(tmp_path, canary) -> None:
