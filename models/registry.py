@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ledger.errors import SiteError
+from ledger.errors import SiteError, WetreadError
 from ledger.identifiers import Uid
 from models.code import code_digest
 from models.contract import BrokenModel, Model, UnknownModel
@@ -95,8 +95,7 @@ def find(reference: str, settings: ModelsSettings = BUILT_IN_ONLY) -> Found:
     if not mine:
         have = ", ".join(manifest.identity for manifest in installed(settings))
         raise UnknownModel(f"there is no model {reference!r} here; installed: {have}")
-    package = package_at(mine[-1])
-    return Found(package.manifest, package, trust_of(package, settings))
+    return _found(mine[-1], settings)
 
 
 def find_in(folder: Path, settings: ModelsSettings = BUILT_IN_ONLY) -> Found:
@@ -136,10 +135,23 @@ def _built_in() -> Iterator[Found]:
 def _shelved(settings: ModelsSettings) -> Iterator[tuple[Place, Found | BrokenModel]]:
     for place in places(settings.folder):
         try:
-            package = package_at(place)
-            yield place, Found(package.manifest, package, trust_of(package, settings))
+            yield place, _found(place, settings)
         except BrokenModel as error:
             yield place, error
+
+
+def _found(place: Place, settings: ModelsSettings) -> Found:
+    """Raise `BrokenModel` whatever is wrong with the folder: it is as its maker liked it."""
+    try:
+        package = package_at(place)
+        return Found(package.manifest, package, trust_of(package, settings))
+    except WetreadError:
+        raise
+    except Exception as error:
+        raise BrokenModel(
+            f"{place.identity} in the models folder cannot be read ({type(error).__name__}: "
+            f"{str(error)[:200]}): its files are not what the maker of a model writes"
+        ) from error
 
 
 def _runtime(manifest: Manifest) -> object:

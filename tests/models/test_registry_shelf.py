@@ -151,6 +151,23 @@ def test_a_value_that_is_none_breaks_its_manifest_and_hides_no_other_model(site,
         find("nothing", site)
 
 
+def test_whatever_goes_wrong_with_one_folder_hides_no_other_and_keeps_its_reason(site, monkeypatch):
+    shelve(site.folder, {"model.onnx": "good"}, **ONNX)
+    shelve(site.folder, {"model.onnx": "bad"}, name="theirs", **ONNX)
+
+    def trust(package, settings):
+        if package.manifest.name == "theirs":
+            raise RecursionError("too deep")
+        return trust_of(package, settings)
+
+    monkeypatch.setattr("models.registry.trust_of", trust)
+    assert every_found(site)[-1].manifest.identity == "ours@1"
+    ((_, wrong),) = broken(site)
+    assert "theirs@1 in the models folder cannot be read (RecursionError: too deep)" in str(wrong)
+    with pytest.raises(BrokenModel, match="too deep"):
+        find("theirs", site)
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

@@ -215,7 +215,7 @@ def _at(tree: Mapping[str, Any], id: str) -> Any:
     for key in id.split("::"):
         if isinstance(node, Mapping) and key in node:
             node = node[key]
-        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+        elif isinstance(node, list) and key.isdecimal() and len(key) < 10 and int(key) < len(node):
             node = node[int(key)]
         else:
             return _NOTHING

@@ -8,7 +8,9 @@ may carry its configuration inside, under `extra/` (monai.data.save_net_with_met
 import json
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +206,8 @@ def _from_archive(files: Files, archive: str, wanted: str) -> tuple[dict[str, An
             metadata = (
                 parse("metadata.json", parts.read(extra["metadata.json"])) if "metadata.json" in extra else {}
             )
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    # An encrypted member is a RuntimeError; NotImplementedError, of a method unknown to zipfile, is one too.
+    except (zipfile.BadZipFile, RuntimeError, zlib.error, OSError, EOFError, struct.error) as error:
         raise BrokenModel(f"{archive} of the bundle is not a TorchScript archive: {error}") from error
     return tree, metadata
 

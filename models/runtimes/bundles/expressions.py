@@ -90,9 +90,11 @@ class Expression:
 
         try:
             tree = ast.parse(REFERENCE.sub(name_of, text).strip(), mode="eval").body
+            _check(tree, text, frozenset(references))
+        except NotPlain:
+            raise
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise NotPlain(f"is no plain expression: ${text}") from error
-        _check(tree, text, frozenset(references))
         return cls(text, tree, references)
 
 

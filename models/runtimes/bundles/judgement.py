@@ -104,8 +104,8 @@ def is_data(package: Package) -> bool:
     """Whether running the bundle runs no code but Wetread's and MONAI's own."""
     try:
         return not of_package(package).reasons
-    except BrokenModel:
-        return False  # What cannot be read is not vouched for either.
+    except Exception:  # What cannot be read or judged, for whatever reason, is not vouched for either.
+        return False
 
 
 def plain_path(root: str, path: str) -> str:
@@ -130,7 +130,7 @@ def _with(tree: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
     if not rest:
         return {**tree, key: value}
     below = tree.get(key)
-    if isinstance(below, list) and rest[0].isdecimal() and int(rest[0]) < len(below):
+    if isinstance(below, list) and rest[0] in map(str, range(len(below))):
         items = {str(index): one for index, one in enumerate(below)}
         return {**tree, key: list(_with(items, rest, value).values())}
     if not isinstance(below, dict):

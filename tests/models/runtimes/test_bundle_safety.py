@@ -3,9 +3,12 @@
 Every bundle here would write a canary file if any of its code were run.
 """
 
+import io
 import json
 import pickle
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -223,6 +226,45 @@ def test_no_bundle_of_data_turns_to_torchscript(tmp_path, asked) -> None:
 def test_a_configuration_that_cannot_be_read_is_a_broken_model(tmp_path, content) -> None:
     folder = write_bundle(tmp_path / "bundle", files={"configs/inference.json": content})
     with pytest.raises(BrokenModel, match=r"configs/inference.json of the bundle"):
+        propose(folder)
+    assert not is_data(package_of(folder))
+
+
+@pytest.mark.parametrize("text", ["-" * 1900 + "1", "1" + ".a" * 900], ids=["signs", "attributes"])
+def test_an_expression_that_is_too_deep_to_be_judged_is_no_data(tmp_path, text) -> None:
+    folder = write_bundle(tmp_path / "bundle", changed(SEGMENTATION, network_def=f"${text}"))
+    assert opened(Folder(folder), Options(), classifies=False).reasons
+    assert not is_data(package_of(folder))
+
+
+def test_a_reference_to_a_place_of_5000_digits_leads_nowhere(tmp_path) -> None:
+    configuration = changed(SEGMENTATION, network_def="@many::" + "9" * 5000) | {"many": [1]}
+    folder = write_bundle(tmp_path / "bundle", configuration)
+    with pytest.raises(BrokenModel, match="many"):
+        MonaiBundle(package_of(folder)).load("cpu")
+
+
+@pytest.mark.parametrize("error", [RecursionError, ValueError, RuntimeError, zlib.error, struct.error])
+def test_a_bundle_that_cannot_be_judged_for_whatever_reason_is_no_data(tmp_path, monkeypatch, error) -> None:
+    def give_up(*_: object, **__: object) -> None:
+        raise error
+
+    package = package_of(write_bundle(tmp_path / "bundle"))
+    assert is_data(package)
+    monkeypatch.setattr("models.runtimes.bundles.judgement.mend", give_up)
+    assert not is_data(package)
+
+
+def test_a_configuration_in_an_encrypted_archive_is_a_broken_model(tmp_path) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as parts:
+        parts.writestr("a/extra/inference.json", "{}")
+    content = bytearray(archive.getvalue())
+    for at in (6, content.find(b"PK\x01\x02") + 8):
+        content[at] |= 1
+    folder = write_bundle(tmp_path / "bundle", files={"models/model.ts": bytes(content)}, weights={})
+    (folder / "configs/inference.json").unlink()
+    with pytest.raises(BrokenModel, match=r"model\.ts of the bundle is not a TorchScript archive"):
         propose(folder)
     assert not is_data(package_of(folder))
 
