@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_LAST_FIELD = (1 << 29) - 1
 _DEEPEST = 32  # Loops within branches within loops: real networks have two or three.
 _STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.ms.internal.nhwc"})
 #: Operators of ONNX Runtime that carry or fetch programs instead of computing.
@@ -113,6 +114,7 @@ def _function(view: memoryview, facts: Facts) -> None:
 
 def _tensor(view: memoryview) -> None:
     for number, value in _fields(view):
+        # Any location: ONNX Runtime takes one of "*/_ORT_MEM_ADDR_/*" for an address in memory.
         if (number == 14 and value) or number == 13:
             raise Unsafe(
                 "keeps weights in another file, and such files are not read: put them into the model with "
@@ -157,7 +159,8 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     while at < end:
         key, at = _varint(view, at)
         number, kind = key >> 3, key & 7
-        if number == 0:
+        # Readers of protobuf drop what a key has beyond 32 bits: to them it would be another field than here.
+        if not 0 < number <= _LAST_FIELD:
             raise Unsafe("is no ONNX file, or is damaged")
         if kind == _VARINT:
             value, at = _varint(view, at)
@@ -184,5 +187,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if value >> 64 or (shift and not byte):  # Nobody writes more bytes than a number needs.
+                raise Unsafe("is no ONNX file, or is damaged")
             return value, at
         shift += 7

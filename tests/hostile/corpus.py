@@ -294,6 +294,19 @@ def _onnx() -> list[Callable[[Path, str], Any]]:
         model.graph.sparse_initializer.add().values.CopyFrom(_outside("/etc/passwd"))
         put(here, model)
 
+    def external_data_under_another_number(here: Path, command: str) -> None:
+        (here / "weights.bin").write_bytes(bytes(16))
+        tensor = _outside("weights.bin")
+        entry = tensor.external_data[0].SerializeToString()
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+        hidden = _hidden_key(13, 2) + _length(entry) + entry + _hidden_key(14, 0) + b"\x01"
+        weight = tensor.SerializeToString() + hidden
+        graph = _graph([node("Add", ["image", "w"], ["answer"])])
+        inner = graph.graph.SerializeToString() + b"\x2a" + _length(weight) + weight  # GraphProto.initializer
+        graph.ClearField("graph")
+        put(here, graph.SerializeToString() + b"\x3a" + _length(inner) + inner)  # ModelProto.graph
+
     def operators_of_a_library(here: Path, command: str) -> None:
         put(here, _graph([node("Shell", ["image"], ["answer"], domain="evil")], domains=("evil",)))
 
@@ -331,7 +344,8 @@ def _onnx() -> list[Callable[[Path, str], Any]]:
     return [
         external_data_absolute, external_data_above, external_data_beside, external_data_by_a_link,
         external_data_in_a_constant, external_data_in_a_branch, external_data_in_a_function,
-        external_data_in_a_sparse_tensor, operators_of_a_library, program_for_another_engine, python_operator,
+        external_data_in_a_sparse_tensor, external_data_under_another_number,
+        operators_of_a_library, program_for_another_engine, python_operator,
         cut_off_onnx, lengths_beyond_the_file, graphs_within_graphs, weight_that_claims_a_terabyte,
         no_onnx_at_all,
     ]  # fmt: skip
@@ -372,8 +386,17 @@ def _nnunet() -> list[Callable[[Path, str], Any]]:
     return [nnunet_whose_network_is_a_program, nnunet_whose_layer_is_a_program]
 
 
+def _hidden_key(number: int, kind: int) -> bytes:
+    """A key that is `number` to readers of protobuf, which keep 32 bits of it, and more to others."""
+    return _varint(number << 3 | kind | 1 << 32)
+
+
 def _length(content: bytes) -> bytes:
-    size, out = len(content), b""
+    return _varint(len(content))
+
+
+def _varint(size: int) -> bytes:
+    out = b""
     while size > 0x7F:
         out += bytes([size & 0x7F | 0x80])
         size >>= 7

@@ -191,6 +191,28 @@ def test_the_scan_of_an_onnx_file_sees_what_onnx_itself_sees(tmp_path: Path) -> 
     assert facts.operators == {("", "Conv")}
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(b"\xea\x80\x80\x80\x10", id="13 and a 33rd bit"),
+        pytest.param(b"\xf0\x80\x80\x80\x10", id="14 and a 33rd bit"),
+        pytest.param(b"\xea\x80\x00", id="13 in more bytes than it needs"),
+        pytest.param(b"\xea\xff\xff\xff\xff\xff\xff\xff\xff\x03", id="beyond 64 bits"),
+        pytest.param(b"\x02", id="0"),
+    ],
+)
+def test_a_key_that_others_would_read_as_another_field_is_refused(key: bytes) -> None:
+    tensor = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "w").SerializeToString()
+    graph = b"\x2a" + bytes([len(tensor) + len(key) + 1]) + tensor + key + b"\x00"
+    with pytest.raises(onnx_scan.Unsafe, match="is no ONNX file, or is damaged"):
+        onnx_scan.scan(b"\x42\x02\x10\x11\x3a" + bytes([len(graph)]) + graph)
+
+
+def test_the_last_field_number_and_negative_numbers_are_read() -> None:
+    last = b"\xf8\xff\xff\xff\x0f" + b"\xff" * 9 + b"\x01"
+    assert onnx_scan.scan(b"\x42\x02\x10\x11\x3a\x00" + last).opsets == {"": 17}
+
+
 def test_weights_of_another_architecture_are_told_apart_by_name_and_shape(tmp_path: Path) -> None:
     save_file(UNet(**UNET).state_dict(), tmp_path / "m.safetensors")
     other = {"architecture": "UNet", "arguments": UNET | {"out_channels": 5}}
