@@ -187,6 +187,7 @@ def finish(computed: ToFinish, residents: Residents, enter: Enter = _tell_nobody
         outcome=findings.outcome,
         because=findings.because,
         model_identity=computed.provenance.identity,
+        trust=computed.provenance.trust,
         files=tuple(files),
         timings=clock.seconds,
         findings=tuple(summary(findings)),
