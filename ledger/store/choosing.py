@@ -8,6 +8,7 @@ moment and nothing else, and whatever workers say of themselves here may be old,
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, case, delete, exists, insert, select, update
@@ -51,8 +52,8 @@ class Choosing(Database):
         A job that waits for longer than `patience_s` goes before all that wait for less, whatever its model.
         One whose model only others keep is left to them for `affinity_s` while one of them stands idle and
         was seen within `fresh_s`. `urgent`: only stat jobs. `ahead`: for when the worker is done with what it
-        has; then nothing is taken that has been tried before, for such a job runs alone, nor while anybody
-        else stands idle.
+        has. Then nothing is taken while anybody else stands idle, nor a job that was tried before, nor any
+        that comes after such a one: it runs alone, and would wait for as long as others are taken ahead.
         """
         with self.read() as tx:
             if ahead and self._idle_others(tx, owner, fresh_s):
@@ -60,8 +61,6 @@ class Choosing(Database):
             wanted = due_job(tx.now)
             if urgent:
                 wanted = and_(wanted, job.c.priority == Priority.STAT)
-            if ahead:
-                wanted = and_(wanted, job.c.attempts == 0)
             mine = job.c.model.in_(list(keeps))
             idle_elsewhere = exists().where(
                 resident.c.model == job.c.model,
@@ -74,8 +73,10 @@ class Choosing(Database):
                 case((job.c.next_attempt_at < tx.now - patience_s, 0), (mine, 1), else_=2),
                 job.c.id,
             )
-            query = select(job.c.id, theirs.label("theirs")).where(wanted).order_by(*order).limit(at_most)
-            rows = tx.connection.execute(query).all()
+            query = select(job.c.id, job.c.attempts, theirs.label("theirs")).where(wanted)
+            rows: Sequence[Row[Any]] = tx.connection.execute(query.order_by(*order).limit(at_most)).all()
+        if ahead:
+            rows = list(takewhile(lambda row: row.attempts == 0, rows))
         return Choice(
             jobs=tuple(JobId(row.id) for row in rows if not row.theirs),
             left=tuple(JobId(row.id) for row in rows if row.theirs),

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from ledger.job import JobState, Priority
+from ledger.job import JobEvent, JobState, Priority
 from tests.peers.loopback import until
 from tests.peers.postgresql import postgresql
 from tests.worker.site import QUICK, WorkerBench, events, model, started, traces, worker_bench
@@ -114,6 +114,27 @@ def test_a_hanging_model_is_killed_at_its_limit_and_its_neighbours_are_not_blame
         parked = bench.wait(hang, JobState.PARKED)
         assert "killed after 0.7 s, its time limit, while the model ran" in parked.because
         assert bench.wait(fine, JobState.DONE).attempts == 1
+
+
+def test_a_job_that_was_tried_before_is_next_and_does_not_wait_for_the_end_of_a_backlog(tmp_path):
+    with worker_bench(tmp_path, worker=CALM) as bench:
+        tried = bench.open_job(model("Slow"), settings={"seconds": 0.1})
+        attempt = bench.ledger.claim_job(tried, owner="gone", lease_s=60, attempts_max=3)
+        bench.start("dispatch")
+        bench.start("compute")
+        first, gate = computing(bench)
+        ahead = bench.open_job(model("Slow"), settings={"seconds": 0.5})
+        claimed(bench, ahead)
+        bench.ledger.return_job(
+            attempt, JobEvent.CRASHED, because="a neighbour died", retry_in_s=0, attempts_max=3
+        )
+        backlog = [bench.open_job(model("Slow"), settings={"seconds": 0.1}) for _ in range(3)]
+        gate.touch()
+        done = [bench.wait(one, JobState.DONE, within_s=40) for one in (first, ahead, tried, *backlog)]
+
+        order = [job.id for job in sorted(done, key=lambda job: job.started_at)]
+        assert order == [first, ahead, tried, *backlog]
+        assert [job.attempts for job in done] == [1, 1, 2, 1, 1, 1]
 
 
 def test_an_urgent_job_is_computed_before_one_that_was_already_read(tmp_path):

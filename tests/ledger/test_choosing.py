@@ -22,6 +22,11 @@ def a_job(
     return opened[0]
 
 
+def crash(ledger: Ledger, job_id: JobId) -> None:
+    """The job counts an attempt and is due again."""
+    ledger.return_job(claim(ledger, job_id), JobEvent.CRASHED, because="died", retry_in_s=0, attempts_max=3)
+
+
 def hinted(ledger: Ledger) -> list[int]:
     hints = ledger.unpublished()
     ledger.mark_published(hints)
@@ -98,10 +103,9 @@ def test_a_hint_that_is_passed_on_is_given_again_and_only_for_jobs_that_wait(led
 def test_nothing_is_taken_ahead_that_was_tried_before_or_that_an_idle_worker_could_have(
     ledger: Ledger,
 ) -> None:
-    tried, fresh = a_job(ledger, 1), a_job(ledger, 2)
-    held = claim(ledger, tried)
-    ledger.return_job(held, JobEvent.CRASHED, because="died", retry_in_s=0, attempts_max=3)
-    assert ledger.choose_jobs("w", [], **PATIENT).jobs == (tried, fresh)
+    fresh, tried = a_job(ledger, 1), a_job(ledger, 2)
+    crash(ledger, tried)
+    assert ledger.choose_jobs("w", [], **PATIENT).jobs == (fresh, tried)
     assert ledger.choose_jobs("w", [], **PATIENT, ahead=True).jobs == (fresh,)
 
     ledger.report_worker(WorkerReport(owner="w", idle=True))
@@ -110,6 +114,40 @@ def test_nothing_is_taken_ahead_that_was_tried_before_or_that_an_idle_worker_cou
     assert ledger.choose_jobs("w", [], **PATIENT, ahead=True).jobs == ()
     assert ledger.others_idle("w", fresh_s=60)
     assert not ledger.others_idle("bored", fresh_s=0)
+
+
+def test_a_job_that_was_tried_before_has_its_turn_however_many_fresh_ones_wait(ledger: Ledger) -> None:
+    before = [a_job(ledger, number) for number in (1, 2)]
+    tried = a_job(ledger, 3)
+    after = [a_job(ledger, number) for number in range(4, 15)]
+    crash(ledger, tried)
+    for job in before:
+        assert ledger.choose_jobs("w", [], **PATIENT, ahead=True).jobs == tuple(before)
+        before = before[1:]
+        claim(ledger, job)
+    # Whoever computes takes nothing ahead now, so that it soon computes nothing: then the turn has come.
+    assert ledger.choose_jobs("w", [], **PATIENT, ahead=True).jobs == ()
+    assert ledger.choose_jobs("w", [], **PATIENT).jobs[0] == tried
+    claim(ledger, tried)
+    assert ledger.choose_jobs("w", [], **PATIENT, ahead=True).jobs == tuple(after[:8])
+
+
+def test_a_job_that_was_tried_before_keeps_its_place_among_urgent_overdue_and_favoured_ones(
+    ledger: Ledger,
+) -> None:
+    tried = a_job(ledger, 1, "liver")
+    crash(ledger, tried)
+    favoured, urgent = a_job(ledger, 2, "lung"), a_job(ledger, 3, "liver", Priority.STAT)
+    assert ledger.choose_jobs("w", ["lung"], **PATIENT, ahead=True).jobs == (urgent, favoured)
+    claim(ledger, urgent)
+    pass_by(ledger, 0.05)
+    soon = {**PATIENT, "patience_s": 0.03}
+    assert ledger.choose_jobs("w", ["lung"], **soon, ahead=True).jobs == ()
+
+    pressing = a_job(ledger, 4, "bones", Priority.STAT)
+    crash(ledger, pressing)
+    assert ledger.choose_jobs("w", ["lung"], **PATIENT, ahead=True).jobs == ()
+    assert ledger.choose_jobs("w", ["lung"], **PATIENT).jobs == (pressing, favoured, tried)
 
 
 def test_what_is_not_due_or_not_queued_is_not_chosen(ledger: Ledger) -> None:
