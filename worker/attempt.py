@@ -12,6 +12,7 @@ because of one run, all others are bystanders.
 """
 
 import contextlib
+import itertools
 import math
 import os
 import selectors
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from ledger.errors import SiteError
 from worker.claim import Bell, Interruption, steady_s
 from worker.exchange import (
     Admitted,
@@ -44,6 +46,11 @@ from worker.stages import DOING, StageClock
 log = structlog.get_logger()
 
 _PIECE_BYTES = 1 << 16
+_PAUSE_S = 1.0  #: before the next try, where even starting a process fails
+
+
+class ChildNotStarted(SiteError):
+    """The system starts no process for the child now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ Hear = Callable[[Entered | Admitted], None]
 class _Run:
     """One run on its way through the child."""
 
-    request: RunRequest
+    request: RunRequest  #: under a number that no other run of this worker has
+    job: int
     bell: Bell
     hear: Hear
     clock: StageClock
@@ -108,7 +116,8 @@ class Child:
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = False  # Whether a process shall be there although no run waits for one.
-        self._closed = False
+        self._closed = threading.Event()
+        self._numbers = itertools.count(1)
         self._runs: dict[int, _Run] = {}
         self._inbox = Inbox()
         self._outgoing = bytearray()
@@ -140,27 +149,44 @@ class Child:
         """Have the child work on `request`, within the limits of its stages, or until `bell` rings.
 
         `hear` is told of every stage as it begins. A run that is `alone` shares the child with no other.
+        `request.number` is the job's, for sentences only: a job that was given back may come again while the
+        child still has its earlier run, so each run goes under a number of its own.
         After `Lost` and a crash the process is dead and a new one is starting.
         """
         if bell.rung is not None:
             return Interrupted(bell.rung)
         clock = StageClock(stage_s=self._settings.stage_s, longest_s=self._settings.longest_s)
-        run = _Run(request, bell, hear, clock, alone)
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 return Interrupted(Interruption.STOPPING)
-            self._runs[request.number] = run
+            number = next(self._numbers)
+            numbered = request.model_copy(update={"number": number})
+            run = self._runs[number] = _Run(numbered, request.number, bell, hear, clock, alone)
         self._poke()
         run.answered.wait()
         assert run.answer is not None
         return run.answer
+
+    def let_go(self, bell: Bell) -> bool:
+        """Break off the run of `bell` for another worker's sake, if it only waits; whether it did.
+
+        No bell rings for that: by the time that one is heard, the run may have begun to compute, and ending
+        it would cost the child with every model that it keeps.
+        """
+        with self._lock:
+            for run in self._runs.values():
+                if run.bell is bell and run.answer is None and (not run.sent or run.clock.stage == "ready"):
+                    self._call_off(run, Interruption.SOMEBODY_IDLE)
+                    self._poke()
+                    return True
+        return False
 
     def kill(self) -> None:
         """End the process and everything that it started, and start no other. Nothing survives this, hung
         kernels included.
         """
         with self._lock:
-            self._closed = True
+            self._closed.set()
             self._bury()
             for run in self._runs.values():
                 run.end(Interrupted(Interruption.STOPPING))
@@ -169,24 +195,30 @@ class Child:
     # Below, everything is done by the driver, with the lock held but for while it waits.
 
     def _drive(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 self._turn()
+                continue
+            except ChildNotStarted as error:
+                log.error("child.not_started", because=str(error))  # noqa: TRY400 - the sentence says it all
+                because = str(error)
             except Exception as error:  # the outermost loop of this thread: no run may wait for ever
                 log.exception("child.not_understood", error=type(error).__name__, exc_info=False)
-                with self._lock:
-                    self._lost(f"{type(error).__name__} was raised beside the child")
+                because = f"{type(error).__name__} was raised beside the child"
+            with self._lock:
+                self._lost(because)
+            self._closed.wait(_PAUSE_S)  # What fails at once would fail a thousand times in a second.
 
     def _turn(self) -> None:
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 return
             self._tend()
             selector, deadline = self._watched()
         with selector:
             found = selector.select(max(0.0, deadline - steady_s()))
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 return
             with contextlib.suppress(BlockingIOError):
                 os.read(self._poke_read, _PIECE_BYTES)
@@ -221,7 +253,9 @@ class Child:
         return [run for run in self._runs.values() if run.sent]
 
     def _spawn(self) -> None:
+        """Raises `ChildNotStarted`; then one is wanted still, whoever waits for it."""
         settings = self._settings
+        self._wanted = True
         options = {
             "parent": os.getpid(),
             "device": settings.device,
@@ -233,13 +267,20 @@ class Child:
             "memory-limit-mib": settings.memory_mib,
         }
         said = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker.child", *said],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environment,
-            start_new_session=True,  # Its own process group: killing it takes along whatever it started.
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.child", *said],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self._environment,
+                start_new_session=True,  # Its own process group: killing it takes along whatever it started.
+            )
+        except OSError as error:
+            raise ChildNotStarted(
+                f"this machine could not start the process that computes ({error.strerror or error}); "
+                "its jobs are given back, and it is tried again: look whether memory, processes or files "
+                "have run out"
+            ) from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -337,7 +378,7 @@ class Child:
             self._end_all(Interrupted(Interruption.BYSTANDER), Interrupted(Interruption.BYSTANDER))
 
     def _call_off(self, run: _Run, why: Interruption) -> None:
-        """The bell of `run` has rung."""
+        """Nobody here wants the answer of `run` any more."""
         if run.sent and run.clock.stage in ("open", "model"):
             self._bury()  # Before anybody is told.
         run.end(Interrupted(why))
@@ -396,9 +437,9 @@ class Child:
                 run.end(early)
             self._runs.clear()
             return
-        numbers = [str(run.request.number) for run in self._working()]
-        if len(numbers) > 1:
-            because = f"{because} (jobs {', '.join(numbers)} were at work in it)"
+        jobs = [str(run.job) for run in self._working()]
+        if len(jobs) > 1:
+            because = f"{because} (jobs {', '.join(jobs)} were at work in it)"
         innocent = Interrupted(Interruption.BYSTANDER)
         everybody_waits = not self._working()
         self._end_all(Lost(because, killed=killed), Lost(because) if everybody_waits else innocent)

@@ -62,7 +62,7 @@ def files_of(claim: Claim, paths: Sequence[Path]) -> Files:
 class RunRequest(Files, frozen=True, extra="forbid"):
     """One run of one model on one input set: all that the child knows of a job."""
 
-    number: int = 0  #: what both call this run; of runs at the same time each has another
+    number: int = 0  #: what parent and child call this run; the parent numbers them (`worker.attempt`)
     urgent: bool = False  #: goes before others that wait in the child
     model: str  #: `name` or `name@version`, or `package.module:Class` where `allow_python_models`
     settings: Mapping[str, object] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from ledger.errors import SiteError
 from ledger.store.ledger import Ledger
 from ledger.usage import WorkerReport
 from worker.attempt import Child
-from worker.claim import Interruption, steady_s
+from worker.claim import steady_s
 from worker.seats import Seats
 from worker.settings import WorkerSettings
 
@@ -100,6 +100,6 @@ class Lookout:
         if stirred:
             self._seats.wake()
         if idle and (waiting := self._seats.waiting) is not None:
-            waiting.bell.ring(Interruption.SOMEBODY_IDLE)
+            self._child.let_go(waiting.bell)
         elif self._seats.lets_urgent_pass:
             self._take_urgent()
