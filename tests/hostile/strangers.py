@@ -25,7 +25,10 @@ PEERS = [
     {"name": "scanner", "ae_title": "SCANNER", "host": SCANNER_AT, "port": 104, "addresses": [SCANNER_AT]},
     {"name": "ward", "ae_title": "WARD", "host": WARD_AT, "port": 104, "addresses": ["127.0.4.0/24"]},
     # It gets results and sends nothing: it may not even knock.
-    {"name": "archive", "ae_title": "ARCHIVE", "host": SCANNER_AT, "port": 104, "receive": False},
+    {
+        "name": "archive", "ae_title": "ARCHIVE", "host": SCANNER_AT, "port": 104, "receive": False,
+        "confirm": "answer",  # So it has nothing to report either.
+    },
     # It may only report what it has committed to.
     {
         "name": "pacs", "ae_title": "PACS", "host": WARD_AT, "port": 104, "receive": False,
