@@ -358,6 +358,7 @@ def _nnunet() -> list[Callable[[Path, str], Any]]:
             "spacing": [1, 1, 1],
             "normalization_schemes": ["CTNormalization"],
             "use_mask_for_norm": [False],
+            "previous_stage": "3d_lowres",  # A cascade is for nnU-Net's own package.
             "architecture": {"_kw_requires_import": [], "arch_kwargs": {}} | architecture,
         }
         plans = {"configurations": {"3d_fullres": configuration}, "transpose_forward": [0, 1, 2]}
