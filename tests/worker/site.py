@@ -156,7 +156,7 @@ class WorkerBench:
     def job(self, job_id: JobId) -> JobRecord:
         return self.ledger.job(job_id)
 
-    def wait(self, job_id: JobId, *states: JobState, within_s: float = 20) -> JobRecord:
+    def wait(self, job_id: JobId, *states: JobState, within_s: float = 40) -> JobRecord:
         """The job once it is in one of `states`; fails early where it is parked against all expectation."""
         ended = {*states, JobState.PARKED}
         try:
