@@ -34,13 +34,13 @@ def read_yaml(text: str | bytes) -> Any:
         raise NotPlainYaml(str(error) or "a value in it is garbled") from error
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     def __init__(self, stream: str | bytes) -> None:
         super().__init__(stream)
         self._nodes = self._aliases = self._named = 0  #: the last: named parts that we are within
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             self._aliases += 1
             if self._named:
