@@ -20,16 +20,14 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-import pydicom
 import torch
 
 from dicom_node.settings import SpoolSettings
 from dicom_node.spool import Spool
-from ledger.identifiers import AETitle, Digest, JobId, Uid
+from ledger.identifiers import Digest, JobId
 from ledger.job import JobState, NewJob
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
-from ledger.study import Arrival
 from ledger.usage import Usage
 from models.contract import Context, Memory
 from models.manifest import Input, Manifest
@@ -38,6 +36,7 @@ from models.prepare.windows import predict
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from results.findings import Concept, Findings, Outcome, Segment
+from tests.worker.site import receive_files
 from worker.attempt import Child
 from worker.compute import Bench
 from worker.settings import WorkerSettings
@@ -116,29 +115,7 @@ def _site(folder: Path) -> Iterator[tuple[Ledger, Spool]]:
 
 def _open_job(ledger: Ledger, spool: Spool, paths: list[Path], passes: int) -> JobId:
     """Receive a series, close its study and open a job for it, as the node does."""
-    arrivals = []
-    for path in paths:
-        contents = path.read_bytes()
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        start = 132 + 12 + header.file_meta.FileMetaInformationGroupLength
-        staged = spool.stage(contents[:start], contents[start:])
-        arrivals.append(
-            Arrival(
-                sop_instance=Uid.parse(header.SOPInstanceUID),
-                sop_class=Uid.parse(header.SOPClassUID),
-                transfer_syntax=Uid.parse(header.file_meta.TransferSyntaxUID),
-                study=Uid.parse(header.StudyInstanceUID),
-                series=Uid.parse(header.SeriesInstanceUID),
-                digest=staged.digest,
-                size=staged.size,
-                path=staged.path,
-                calling=AETitle("SCANNER"),
-                called=AETitle("WETREAD"),
-                address="127.0.0.1",
-                headers={"Modality": "CT"},
-            )
-        )
-    study_id = ledger.record_arrivals(arrivals)[0].study_id
+    study_id = receive_files(ledger, spool, paths)
     study = ledger.study(study_id)
     (series,) = ledger.series_of(study_id)
     opened = ledger.close_study(

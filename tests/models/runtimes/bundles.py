@@ -18,6 +18,7 @@ from monai.networks.nets import SegResNet, UNet
 
 from models.manifest import Manifest
 from models.package import Package
+from models.runtimes.monai_bundle import MonaiBundle
 
 TISSUE = {"value": "85756007", "scheme": "SCT", "meaning": "Tissue"}
 NODULE = {"value": "27925004", "scheme": "SCT", "meaning": "Nodule"}
@@ -265,3 +266,10 @@ def scan(
     affine[:3, :3] = axes.astype(np.float32)
     affine[:3, 3] = (-31.0, -25.0, 12.0)
     return hd.Volume(smooth.astype(np.float32), affine, coordinate_system="PATIENT")
+
+
+def loaded(package: Package) -> MonaiBundle:
+    """The bundle, ready on the CPU."""
+    model = MonaiBundle(package)
+    model.load("cpu")
+    return model

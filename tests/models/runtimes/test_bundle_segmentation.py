@@ -14,17 +14,12 @@ from tests.models.runtimes.bundles import (
     METADATA,
     SEGMENTATION,
     changed,
+    loaded,
     package_of,
     scan,
     unet,
     write_bundle,
 )
-
-
-def loaded(package) -> MonaiBundle:
-    model = MonaiBundle(package)
-    model.load("cpu")
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from ledger.job import Outcome
 from models.contract import BrokenModel, Context, Image, Memory, OutOfMemory, SeriesSet
 from models.runtimes.bundles.proposal import propose
 from models.runtimes.bundles.scripts import unmet_needs
-from models.runtimes.monai_bundle import MonaiBundle
 from tests.models.runtimes.bundle_reference import by_monai, labels_of, write_nifti
 from tests.models.runtimes.bundles import (
     METADATA,
@@ -22,6 +21,7 @@ from tests.models.runtimes.bundles import (
     TISSUE,
     changed,
     livened,
+    loaded,
     package_of,
     scan,
     segresnet,
@@ -77,12 +77,6 @@ BRATS = changed(
         {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
     ],
 )
-
-
-def loaded(package) -> MonaiBundle:
-    model = MonaiBundle(package)
-    model.load("cpu")
-    return model
 
 
 def channels() -> dict[str, hd.Volume]:
