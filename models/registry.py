@@ -225,8 +225,9 @@ def trust_in(model: Model, settings: ModelsSettings = BUILT_IN_ONLY) -> Trust:
 def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust = BUILT_IN) -> Provenance:
     """What results say about `model` run with `settings`.
 
-    The device UID (PS3.3 §C.7.5.1) is a pure function of name, weights and code: the same everywhere, and
-    another one as soon as the model could answer differently.
+    The device UID (PS3.3 §C.7.5.1) is a pure function of name, weights and code, its runtime's library
+    included (`models.code`): the same everywhere, and another one as soon as one of them changes. PyTorch's
+    own version is not part of it.
     """
     manifest, weights = model.manifest, model.weights_digest
     code = code_digest(model.folder, manifest.runtime)
