@@ -16,6 +16,7 @@ need chromium chromium
 need npm npm
 need podman podman
 need runc runc
+need fuse-overlayfs fuse-overlayfs
 need busybox busybox-static
 [ -n "$packages" ] || exit 0
 
