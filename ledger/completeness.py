@@ -22,6 +22,7 @@ class Witness(StrEnum):
     GEOMETRY = "geometry"  #: the slices of a series fill a regular grid
     QUIET = "quiet"  #: nothing more came
     LONGEST_WAIT = "longest wait"  #: it has been open for as long as the site allows
+    OPERATOR = "operator"  #: somebody decided that it is to be closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,21 @@ class Statement:
     decided: bool = False  #: this is the one that was believed
     series_id: SeriesId | None = None  #: None: it is about the whole study
     at: float = 0.0  #: when it was recorded; the ledger fills it in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """How many images of a study were here when it was closed, and how many there are said to be."""
+
+    here: int
+    expected: int
+
+    @property
+    def said(self) -> str:
+        """For the reader of a result."""
+        return (
+            f"The study was incomplete: {self.here} of {self.expected} images were here when this was made."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

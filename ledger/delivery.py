@@ -55,6 +55,7 @@ TRANSITIONS: dict[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (DeliveryState.SENT, DeliveryEvent.CONFIRMED): DeliveryState.COMMITTED,
     (DeliveryState.SENT, DeliveryEvent.MISSING): DeliveryState.WAITING,
     (DeliveryState.SENT, DeliveryEvent.WITHDRAWN): DeliveryState.CANCELLED,
+    (DeliveryState.COMMITTED, DeliveryEvent.RESUBMITTED): DeliveryState.WAITING,
     (DeliveryState.PARKED, DeliveryEvent.RESUBMITTED): DeliveryState.WAITING,
     (DeliveryState.PARKED, DeliveryEvent.WITHDRAWN): DeliveryState.CANCELLED,
     (DeliveryState.DECLINED, DeliveryEvent.RESUBMITTED): DeliveryState.WAITING,

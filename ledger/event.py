@@ -8,8 +8,24 @@ from ledger.identifiers import JobId, StudyId
 
 #: What an event is about. `node` is the product itself: started, stopped, refused a peer.
 #: `commitment` is a request of ours to an archive, `promise` one of another system to us (PS3.4 Annex J),
-#: `fetch` what we ask a peer to give us, `model` a decision about what a model's name means.
-Thing = Literal["study", "job", "delivery", "commitment", "promise", "fetch", "instance", "node", "model"]
+#: `fetch` what we ask a peer to give us, `model` a decision about what a model's name means, or to hold it
+#: still; `worker` and `peer` are held still, or go on; `rules` a new version of the rules.
+#: `notification` tells a RIS, or whoever wants to know, that a run has ended.
+Thing = Literal[
+    "study",
+    "job",
+    "delivery",
+    "commitment",
+    "notification",
+    "promise",
+    "fetch",
+    "instance",
+    "node",
+    "model",
+    "rules",
+    "worker",
+    "peer",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

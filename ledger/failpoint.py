@@ -40,6 +40,15 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "instead_kept": "What goes instead of a refused result lies in the spool; the ledger knows nothing.",
         "note_kept": "A rejection note lies in the spool; the ledger does not know it.",
         "note_opened": "The note's delivery is opened; the queue knows nothing.",
+        "stand_in_kept": "The report of a run that was given up lies in the spool; the ledger knows nothing.",
+        "notification_made": "The message is made; the ledger does not know it.",
+        "notification_opened": "The ledger has the message; the queue knows nothing.",
+        "notification_claimed": "A worker may send the message; nothing was sent.",
+        "notification_sent": "The receiver answered; the ledger does not know.",
+        "notification_recorded": "The receiver's answer is recorded; the worker still holds its message.",
+        "workitem_listed": "A workitem and its key are in the ledger; its task manager was not asked for it.",
+        "workitem_answered": "The task manager gave us the workitem; the ledger does not know.",
+        "workitem_ended": "The ledger knows how a workitem ends; its task manager does not.",
         "delivery_recorded": "The answer is recorded; the worker still holds its message.",
     }
 )

@@ -11,6 +11,7 @@ class HintKind(StrEnum):
 
     JOB = "job"
     DELIVERY = "delivery"
+    NOTIFICATION = "notification"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,7 @@ class Hint:
 
     id: int
     kind: HintKind
-    subject_id: int  #: of the job or the delivery
+    subject_id: int  #: of the job, the delivery or the notification
     queue: str
 
 
@@ -30,10 +31,12 @@ class SweepReport:
     expired_jobs: tuple[JobId, ...] = ()  #: Their worker fell silent; they are queued again.
     parked_jobs: tuple[JobId, ...] = ()  #: Their worker fell silent on the last attempt.
     expired_deliveries: tuple[DeliveryId, ...] = ()  #: Their worker fell silent; they wait again.
-    hinted: int = 0  #: jobs and deliveries that nobody took although the queue was told long ago, or never
+    expired_notifications: tuple[int, ...] = ()  #: The same.
+    hinted: int = 0  #: what nobody took although the queue was told long ago, or never
     forgotten: int = 0  #: rows of the outbox that have served
 
     @property
     def found_anything(self) -> bool:
         """Whether there is something worth a line in the log."""
-        return bool(self.expired_jobs or self.parked_jobs or self.expired_deliveries or self.hinted)
+        expired = self.expired_jobs or self.expired_deliveries or self.expired_notifications
+        return bool(expired or self.parked_jobs or self.hinted)

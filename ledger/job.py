@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ledger.completeness import Shortfall
 from ledger.errors import WetreadError
 from ledger.identifiers import Digest, InstanceId, JobId, SeriesId, StudyId, Uid
 from ledger.result import ResultRecord
@@ -119,6 +120,7 @@ class NewJob:
     earlier_asked: int | None = None  #: earlier examinations that its rule asks for, at most
     wait_s: float = 0.0  #: it is not begun before: what it would like to have is still being fetched
     shadow: bool = False  #: a version that runs beside the active one: `ledger.channel`
+    again: int = 0  #: runs of the same on the same before it, whose results it replaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,11 @@ class Claim:
     destinations: tuple[str, ...]
     inputs: tuple[JobInput, ...]
     predecessor: ResultRecord | None = None  #: The report that this job's report replaces.
+    #: The same by destination: each may have another one, in the form that it is sent, or none.
+    predecessors: Mapping[str, ResultRecord] = field(default_factory=dict)
     earlier_asked: int | None = None  #: Earlier examinations that its rule asks for, at most.
+    shortfall: Shortfall | None = None  #: What was missing of the study when it was closed.
+    again: int = 0  #: Runs of the same on the same before it: its results have other UIDs than theirs.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,3 +185,4 @@ class JobRecord:
     timings: Mapping[str, float]  #: seconds by stage: queue, load, wait, open, model, encode, check
     supersedes: JobId | None
     shadow: bool = False  #: its model is a version that runs beside the active one, to be compared
+    again: int = 0  #: runs of the same on the same before it

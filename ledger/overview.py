@@ -17,8 +17,8 @@ class Counts:
     instances: int  #: whose files are held; purged ones do not count
     jobs: Mapping[JobState, int]
     deliveries: Mapping[DeliveryState, int]
-    oldest_queued_s: float | None  #: age of the oldest job that is queued and due; None: none is
-    oldest_waiting_s: float | None  #: age of the oldest delivery that waits, due or not; None: none does
+    oldest_queued_s: float | None  #: age of the oldest job that is queued, due and not paused; None: none is
+    oldest_waiting_s: float | None  #: age of the oldest delivery that waits, due or not, but for paused peers
     quarantined: int
     unpublished: int  #: hints that the queue has not been given
 

@@ -6,6 +6,8 @@ and series is committed there. An archive is never left without a result.
 Rule 2: once. Whatever a note names is never named again.
 Rule 3: nothing that still counts is named: two rules that ask the same model make the same instances, and
 one of the two may stand where the other was overtaken.
+Rule 4: what only says that a run was given up supersedes nothing, and is superseded by the results that its
+job has after all.
 """
 
 from collections import defaultdict
@@ -33,6 +35,7 @@ class Standing:
     accepted: bool  #: The peer has said that it has it, and nobody has found otherwise since.
     named: bool  #: A rejection note names it already.
     kept: bool  #: Its file still lies in the spool.
+    stands_in: bool = False  #: It says that its job was given up.
     result: ResultRecord
 
 
@@ -74,13 +77,17 @@ def _owed_at_peer(there: Sequence[Standing]) -> Iterable[OwedNote]:
         one.result.sop_instance
         for line, members in lines.items()
         for one in members
-        if one.job_id >= (current[line] or 0) and (one.accepted or one.state in _ARRIVES)
+        if not _out_of_date(one, current[line]) and (one.accepted or one.state in _ARRIVES)
     }
     for line in sorted(lines):
         job_id = current[line]
         if job_id is None:
             continue
-        reports = [o for o in lines[line] if o.job_id == job_id and o.result.role.is_root and o.kept]
+        reports = [
+            one
+            for one in lines[line]
+            if one.job_id == job_id and one.result.role.is_root and one.kept and not one.stands_in
+        ]
         # The one that the peer has, where it got another form of it.
         report = next((o for o in reports if o.accepted), reports[0] if reports else None)
         superseded = tuple(
@@ -88,7 +95,7 @@ def _owed_at_peer(there: Sequence[Standing]) -> Iterable[OwedNote]:
                 (
                     one
                     for one in lines[line]
-                    if one.job_id < job_id
+                    if _out_of_date(one, job_id)
                     and one.accepted
                     and not one.named
                     and one.result.sop_instance not in counts
@@ -106,11 +113,17 @@ def _owed_at_peer(there: Sequence[Standing]) -> Iterable[OwedNote]:
             )
 
 
+def _out_of_date(one: Standing, current: JobId | None) -> bool:
+    """Whether the results of `current`, of the same rule and subject, take its place."""
+    return current is not None and (one.job_id < current or (one.job_id == current and one.stands_in))
+
+
 def _current(line: Collection[Standing]) -> JobId | None:
     """The latest job of which the peer has everything, proved."""
     jobs: dict[JobId, set[DeliveryState]] = defaultdict(set)
     for one in line:
-        jobs[one.job_id].add(one.state)
+        if not one.stands_in:
+            jobs[one.job_id].add(one.state)
     # What the peer declined it never had; what went instead is among the others.
     whole = [
         job_id

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 #: The revision in `migrations/versions` that these tables are.
-HEAD = "0008"
+HEAD = "0017"
 
 
 class Json(TypeDecorator[Any]):
@@ -107,7 +107,11 @@ study = _table(
     _text("accession_number"),
     _text("study_date"),
     _text("description"),
+    _number("rules", nullable=True),  # Version of the rules that it was routed by; none of them was saved.
+    # An operator is in a hurry: whatever is opened for it is urgent.
+    Column("stat", Boolean, nullable=False, server_default=false()),
     Index(None, "state", "last_arrival_at"),
+    Index(None, "last_arrival_at", "id"),  # The order in which people look at them.
     Index(None, "accession_number"),
 )
 series = _table(
@@ -196,7 +200,13 @@ job = _table(
     # Of another version of the model, beside a job of the same rule: see `channel`.
     Column("shadow", Boolean, nullable=False, server_default=false()),
     Column("predecessor", Id, nullable=True),  # result.id; no foreign key, for `result` has one to `job`.
+    # By destination, result.id of the report that it has, and that the new one replaces there.
+    Column("predecessors", Json, nullable=False, server_default="{}"),
+    _time("rank", nullable=True),  # Its place in the queue, where an operator moved it; else that is its id.
+    # How many runs of the same on the same were asked for before it: their results have other UIDs.
+    Column("again", Integer, nullable=False, server_default="0"),
     Index(None, "study_id"),
+    Index(None, "rank"),
     Index(None, "series_id", "rule"),
     Index(None, "state", "next_attempt_at"),
 )
@@ -240,6 +250,8 @@ worker = _table(
     Column("taken_bytes", BigInteger, nullable=False),
     _time("since"),
     _time("seen_at"),
+    Column("works", Json, nullable=False, server_default="[]"),  # What it has in hand, and how far that is.
+    Column("gauges", Json, nullable=False, server_default="null"),  # Of its GPU.
 )
 resident = _table(
     "resident",
@@ -263,6 +275,8 @@ result = _table(
     Column(
         "purged", Boolean, nullable=False, server_default=false()
     ),  # Its file was deleted with the study's.
+    Column("peers", Json, nullable=True),  # The destinations that it is for; NULL: all of its job.
+    Column("instead_of", Id, nullable=True),  # result.id of what a destination refused.
     _time("created_at"),
     UniqueConstraint("job_id", "sop_instance"),
     Index(None, "sop_instance"),
@@ -326,6 +340,84 @@ rejected = _table(
     _text("policy"),  # "reject" or "replace", as it was when the note was made.
     UniqueConstraint("delivery_id"),  # Once: whoever comes second finds nothing left to reject.
     Index(None, "result_id"),
+)
+receiver = _table(
+    "receiver",
+    Column("name", Plain, nullable=False, unique=True),
+    _time("since"),  # What ended before it was first seen in the settings is none of its business.
+)
+given_up = _table(
+    "given_up",
+    _to("job"),
+    Column("job_epoch", BigInteger, nullable=False),  # A job that is asked for again may be given up again.
+    _time("at"),
+    _text("fault"),
+    _text("because"),
+    # Whether it is decided what its destinations hear of it, and what: a report, or why none could be made.
+    Column("settled", Boolean, nullable=False, server_default=false()),
+    _text("told"),
+    _to("result", nullable=True),
+    Index(None, "job_id"),
+    Index(None, "result_id"),
+    Index(None, "settled"),
+)
+notification = _table(
+    "notification",
+    _to("study", nullable=True),  # None: it is about alarms, or about several runs.
+    _to("job", nullable=True),
+    Column("job_epoch", BigInteger, nullable=False),
+    _to("alarm", nullable=True),
+    Column("told_in", Id, nullable=True),  # notification.id of the digest that tells it.
+    _text("receiver"),
+    _text("rule"),
+    _text("subject"),
+    _text("occasion"),
+    Column("corrects", Boolean, nullable=False),
+    _text("control_id"),
+    _text("body"),  # Empty once the study was purged.
+    _text("state"),
+    _number("attempts"),
+    Column("epoch", BigInteger, nullable=False),
+    _time("created_at"),
+    _time("next_attempt_at"),
+    _text("lease_owner", nullable=True),
+    _time("lease_until", nullable=True),
+    _text("because"),
+    _time("taken_at", nullable=True),
+    UniqueConstraint("job_id", "job_epoch", "receiver"),  # Once, however many sweeps there are.
+    Index(None, "study_id", "receiver", "state"),
+    Index(None, "state", "next_attempt_at"),
+    Index(None, "alarm_id"),
+    Index(None, "receiver", "created_at"),
+)
+alarm = _table(
+    "alarm",
+    _text("kind"),
+    _text("about"),  # What tells those of one kind apart: a peer, a receiver, a job.
+    _text("words"),
+    Column("urgent", Boolean, nullable=False),
+    _time("opened_at"),
+    _time("seen_at"),
+    _time("cleared_at", nullable=True),
+    Index(None, "cleared_at"),
+    Index(None, "opened_at"),
+)
+workitem = _table(
+    "workitem",
+    _text("manager"),
+    _text("sop_instance"),
+    _text("study_uid"),  # It may be listed before its images are here.
+    _text("code"),
+    _text("rule"),
+    _text("transaction_uid"),
+    _text("state"),
+    _text("because"),
+    _time("listed_at"),
+    _time("claimed_at", nullable=True),
+    _time("ended_at", nullable=True),
+    Column("outputs", Json, nullable=False),
+    UniqueConstraint("manager", "sop_instance"),
+    Index(None, "manager", "state"),
 )
 promise = _table(
     "promise",
@@ -400,6 +492,52 @@ fetch_item = _table(
     UniqueConstraint("fetch_id", "sop_instance"),
     Index(None, "sop_instance"),
 )
+# What was added up of history, arrivals and usages: see `ledger.figures`.
+tally = _table(
+    "tally",
+    _text("name"),
+    Column("labels", Json, nullable=False),  # [[name, value], …], by name
+    Column("total", Double, nullable=False),
+    Column("buckets", Json, nullable=False),  # upper end → how many
+    UniqueConstraint("name", "labels"),
+)
+tally_cursor = _table(
+    "tally_cursor",
+    Column("source", Plain, nullable=False, unique=True),  # The table whose rows are added up …
+    Column("up_to", BigInteger, nullable=False),  # … up to this id …
+    Column("missing", Json, nullable=False),  # … but for these: [[first, last, noticed at], …]
+)
+# Studies that were told of to a collector of traces, each closing of them once.
+traced = _table(
+    "traced",
+    _to("study"),
+    _number("generation"),
+    _time("at"),
+    UniqueConstraint("study_id", "generation"),
+)
+pause = _table(
+    "pause",
+    _text("kind"),
+    _text("name"),
+    _time("since"),
+    _text("by"),
+    _text("because"),
+    UniqueConstraint("kind", "name"),
+)
+wish = _table(
+    "wish",
+    _text("kind"),
+    _to("study", nullable=True),
+    Column("quarantined", Id, nullable=True),  # quarantine.id; no foreign key, for that row goes.
+    _text("by"),
+    _text("because"),
+    _time("asked_at"),
+    _time("settled_at", nullable=True),
+    Column("done", Boolean, nullable=False, server_default=false()),
+    _text("answer"),
+    Index(None, "settled_at"),
+    Index(None, "study_id"),
+)
 channel = _table(
     "channel",
     Column("name", Plain, nullable=False, unique=True),
@@ -407,6 +545,109 @@ channel = _table(
     _text("shadow", nullable=True),
     _time("changed_at"),
     _text("changed_by"),
+)
+feedback = _table(
+    "feedback",
+    _to("study"),
+    _to("job"),
+    _time("at"),
+    _text("model"),  # Its identity, as it was when it made the result.
+    _text("said_by"),
+    _text("judgement", nullable=True),
+    _text("comment"),
+    Index(None, "job_id"),
+    Index(None, "model"),
+)
+feedback_key = _table("feedback_key", _text("key"), _time("made_at"))
+rule_set = _table(
+    "rule_set",
+    Column("number", Integer, nullable=False, unique=True),  # Without gaps: the latest one is in force.
+    _time("at"),
+    _text("by"),
+    _text("comment"),
+    _text("source"),
+    Column("rules", Json, nullable=False),
+    _number("same_as", nullable=True),
+)
+account = _table(
+    "account",
+    Column("name", Plain, nullable=False, unique=True),
+    _text("role"),
+    _text("origin"),
+    Column("subject", Plain, nullable=True, unique=True),
+    _text("password"),  # Argon2id, in PHC format; empty where there is none.
+    Column("must_change", Boolean, nullable=False),
+    _text("totp_secret", nullable=True),
+    Column("totp_step", BigInteger, nullable=False),
+    Column("recovery", Json, nullable=False),  # SHA-256 of the codes that are left.
+    _number("failures"),
+    _time("locked_until", nullable=True),
+    Column("disabled", Boolean, nullable=False),
+    _time("created_at"),
+    _text("created_by"),
+    _time("signed_in_at", nullable=True),
+)
+session = _table(
+    "session",
+    Column("digest", Plain, nullable=False, unique=True),  # SHA-256 of what the cookie says.
+    _to("account"),
+    Column("complete", Boolean, nullable=False),  # Otherwise the second factor is still owed.
+    _time("created_at"),
+    _time("seen_at"),
+    _time("expires_at"),
+    _text("address"),
+    _text("agent"),
+    _time("names_until", nullable=True),
+    _time("ended_at", nullable=True),
+    Index(None, "account_id"),
+    Index(None, "expires_at"),
+)
+api_token = _table(
+    "api_token",
+    Column("digest", Plain, nullable=False, unique=True),
+    _to("account"),
+    _text("label"),
+    _text("role"),
+    Column("permissions", Json, nullable=False),  # null: all of the role's.
+    _time("created_at"),
+    _text("created_by"),
+    _time("expires_at"),
+    _time("used_at", nullable=True),
+    _text("used_from", nullable=True),
+    _time("revoked_at", nullable=True),
+    _text("revoked_by", nullable=True),
+    Index(None, "account_id"),
+)
+oidc_request = _table(
+    "oidc_request",
+    Column("state", Plain, nullable=False, unique=True),  # SHA-256 of the state that the browser carries.
+    _text("nonce"),
+    _text("verifier"),
+    _text("back_to"),
+    _time("created_at"),
+    Index(None, "created_at"),
+)
+# Append-only, by triggers: see migration 0016.
+audit = _table(
+    "audit",
+    Column("number", BigInteger, nullable=False, unique=True),
+    _time("at"),
+    _text("who"),
+    _text("role"),
+    _text("address"),
+    _text("what"),
+    _text("thing_id"),
+    _text("outcome"),
+    Column("detail", Json, nullable=False),
+    _text("digest"),
+    Index(None, "who"),
+    Index(None, "what"),
+    Index(None, "at"),
+)
+audit_head = _table(
+    "audit_head",
+    Column("number", BigInteger, nullable=False),
+    _text("digest"),
 )
 outbox = _table(
     "outbox",

@@ -141,6 +141,8 @@ class StudyRecord:
     accession_number: str = ""
     study_date: str = ""
     description: str = ""
+    rules: int | None = None  #: Version of the rules that it was last routed by; None: of none.
+    stat: bool = False  #: An operator is in a hurry: whatever is opened for it is urgent.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,6 +162,26 @@ def _p95(values: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A job in a worker's hands, and how far it is."""
+
+    job_id: JobId
+    stage: str  #: load, ready, open, model, computed, encode, check; empty: not begun
+    since: float  #: when it entered that stage, by the worker's clock: seconds since 1970 UTC
+    part: float | None = None  #: done of its model so far, 0 … 1; None: the model does not tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """What a GPU says of itself. None: it does not tell."""
+
+    used_bytes: int | None = None  #: of its memory, by whoever uses it
+    total_bytes: int | None = None
+    temperature_c: float | None = None
+    busy_percent: float | None = None  #: of the last moment, in which something computed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
     """What a worker says of itself, for others to be considerate."""
 
@@ -171,6 +191,8 @@ class WorkerReport:
     idle: bool = False  #: it would take a job at once
     budget_bytes: int = 0  #: that models and runs may take together
     taken_bytes: int = 0  #: by the models that it keeps
+    works: tuple[Work, ...] = ()  #: what it has in hand, the first taken first
+    gauges: Gauges | None = None  #: of its GPU; None: it has none, or none that tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

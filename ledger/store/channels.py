@@ -4,10 +4,12 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
+from ledger.audit import Actor
 from ledger.channel import Channel
 from ledger.identifiers import JobId
 from ledger.job import JobRecord, JobState
 from ledger.schema import channel, job, series, study
+from ledger.store.audit import audit
 from ledger.store.database import Database, Transaction
 from ledger.store.history import note
 from ledger.store.rows import job_record
@@ -22,27 +24,29 @@ class Channels(Database):
             rows = tx.connection.execute(select(channel).order_by(channel.c.name)).all()
         return {row.name: _record(row) for row in rows}
 
-    def promote(self, name: str, version: str, *, by: str, because: str) -> None:
+    def promote(self, name: str, version: str, *, by: Actor, because: str) -> None:
         """From now on `name` means `version`; it is no shadow of itself any more."""
         with self.write() as tx:
             row = _row(tx, name)
             shadow = None if row is None or row.shadow == version else row.shadow
-            _set(tx, name, version, shadow, by)
+            _set(tx, name, version, shadow, by.name)
             before = row.active if row else ""
             note(tx, "model", "promoted", before=before, after=version, because=because, detail=_by(name, by))
+            audit(tx, by, "model.promoted", thing_id=name, detail={"before": before, "after": version})
 
-    def shadow(self, name: str, version: str | None, *, active: str, by: str, because: str) -> None:
+    def shadow(self, name: str, version: str | None, *, active: str, by: Actor, because: str) -> None:
         """Have `version` run beside the active one, or none. `active` is what `name` means where nobody has
         decided about it yet.
         """
         with self.write() as tx:
             row = _row(tx, name)
-            _set(tx, name, row.active if row else active, version, by)
+            _set(tx, name, row.active if row else active, version, by.name)
             before = (row.shadow if row else None) or ""
             event, detail = "shadowed" if version else "unshadowed", _by(name, by)
             note(tx, "model", event, before=before, after=version or "", because=because, detail=detail)
+            audit(tx, by, f"model.{event}", thing_id=name, detail={"before": before, "after": version or ""})
 
-    def drop_channel(self, name: str, *, by: str, because: str) -> None:
+    def drop_channel(self, name: str, *, by: Actor, because: str) -> None:
         """From now on `name` means the newest version again."""
         with self.write() as tx:
             row = _row(tx, name)
@@ -50,6 +54,7 @@ class Channels(Database):
                 tx.connection.execute(delete(channel).where(channel.c.name == name))
                 detail = _by(name, by)
                 note(tx, "model", "channel_dropped", before=row.active, because=because, detail=detail)
+                audit(tx, by, "model.channel_dropped", thing_id=name, detail={"before": row.active})
 
     def shadow_pairs(self, name: str, limit: int = 20) -> list[tuple[JobRecord, JobRecord]]:
         """Jobs of the model `name` that are done, each with its shadow run of the same images, the latest
@@ -91,8 +96,8 @@ def _set(tx: Transaction, name: str, active: str, shadow: str | None, by: str) -
         tx.connection.execute(insert(channel).values(name=name, **values))
 
 
-def _by(name: str, by: str) -> dict[str, object]:
-    return {"model": name, "by": by}
+def _by(name: str, by: Actor) -> dict[str, object]:
+    return {"model": name, "by": by.name}
 
 
 def _record(row: Row[Any]) -> Channel:

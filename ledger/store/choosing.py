@@ -1,24 +1,28 @@
 """
-Which job a worker should look at next: urgent ones, then those that have waited long, then those whose model
-it keeps loaded, then the oldest.
+Which job a worker should look at next: urgent ones, then what an operator arranged, then those that have
+waited long, then those whose model it keeps loaded, then the oldest.
 
 This only chooses; taking is `claim_job`, which is atomic. So two workers that choose the same job lose a
 moment and nothing else, and whatever workers say of themselves here may be old, wrong or lost.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, exists, insert, literal, select, update
 
 from ledger.identifiers import JobId
 from ledger.job import Priority
-from ledger.schema import job, resident, worker
+from ledger.pause import PauseKind
+from ledger.schema import job, pause, resident, worker
 from ledger.store.database import Database, Transaction
+from ledger.store.history import note
+from ledger.store.order import arranged_until, is_arranged, place
 from ledger.store.outbox import due_job, hint_jobs
-from ledger.usage import WorkerRecord, WorkerReport
+from ledger.store.paused import is_paused
+from ledger.usage import Gauges, Work, WorkerRecord, WorkerReport
 
 _FORGOTTEN_S = 86400.0
 
@@ -30,6 +34,7 @@ class Choice:
     jobs: tuple[JobId, ...]
     #: Jobs that it leaves to somebody else for now: to a worker that keeps their model and stands idle.
     left: tuple[JobId, ...] = ()
+    paused: bool = False  #: An operator holds this worker still: it is to take nothing.
 
 
 class Choosing(Database):
@@ -49,6 +54,7 @@ class Choosing(Database):
     ) -> Choice:
         """The due jobs that `owner`, who keeps the models `keeps`, should try to claim, the best first.
 
+        What an operator moved to the front, and all that is before it, is taken in exactly that order.
         A job that waits for longer than `patience_s` goes before all that wait for less, whatever its model.
         One whose model only others keep is left to them for `affinity_s` while one of them stands idle and
         was seen within `fresh_s`. `urgent`: only stat jobs. `ahead`: for when the worker is done with what it
@@ -56,6 +62,8 @@ class Choosing(Database):
         that comes after such a one: it runs alone, and would wait for as long as others are taken ahead.
         """
         with self.read() as tx:
+            if tx.connection.execute(select(is_paused(PauseKind.WORKER, literal(owner)))).scalar_one():
+                return Choice(jobs=(), paused=True)
             if ahead and self._idle_others(tx, owner, fresh_s):
                 return Choice(jobs=())
             wanted = due_job(tx.now)
@@ -67,10 +75,12 @@ class Choosing(Database):
                 resident.c.worker_id == worker.c.id,
                 _idle_other(owner, tx.now - fresh_s),
             )
-            theirs = and_(job.c.next_attempt_at > tx.now - affinity_s, ~mine, idle_elsewhere)
+            arranged = is_arranged(arranged_until(tx))
+            theirs = and_(job.c.next_attempt_at > tx.now - affinity_s, ~mine, idle_elsewhere, ~arranged)
             order = (
                 case((job.c.priority == Priority.STAT, 0), else_=1),
-                case((job.c.next_attempt_at < tx.now - patience_s, 0), (mine, 1), else_=2),
+                case((arranged, 0), (job.c.next_attempt_at < tx.now - patience_s, 1), (mine, 2), else_=3),
+                place(),
                 job.c.id,
             )
             query = select(job.c.id, job.c.attempts, theirs.label("theirs")).where(wanted)
@@ -104,6 +114,8 @@ class Choosing(Database):
             "idle": report.idle,
             "budget_bytes": report.budget_bytes,
             "taken_bytes": report.taken_bytes,
+            "works": [asdict(one) for one in report.works],
+            "gauges": report.gauges and asdict(report.gauges),
         }
         with self.write() as tx:
             told = {**facts, "seen_at": tx.now}
@@ -135,11 +147,18 @@ class Choosing(Database):
 
 
 def _idle_other(owner: str, since: float) -> ColumnElement[bool]:
-    return and_(worker.c.idle, worker.c.owner != owner, worker.c.seen_at >= since)
+    paused = is_paused(PauseKind.WORKER, worker.c.owner)
+    return and_(worker.c.idle, worker.c.owner != owner, worker.c.seen_at >= since, ~paused)
 
 
 def _forget(tx: Transaction, which: ColumnElement[bool]) -> None:
     gone = select(worker.c.id).where(which)
+    # A process that is gone never comes back under its name; its host may.
+    theirs = (pause.c.kind == PauseKind.WORKER) & pause.c.name.in_(select(worker.c.owner).where(which))
+    for owner in tx.connection.execute(select(pause.c.name).where(theirs)).scalars().all():
+        because = "its process was stopped, or not seen for a day"
+        note(tx, "worker", "resumed", because=because, detail={"worker": owner})
+    tx.connection.execute(delete(pause).where(theirs))
     tx.connection.execute(delete(resident).where(resident.c.worker_id.in_(gone)))
     tx.connection.execute(delete(worker).where(which))
 
@@ -153,5 +172,7 @@ def _worker_record(tx: Transaction, row: Row[Any]) -> WorkerRecord:
         idle=row.idle,
         budget_bytes=row.budget_bytes,
         taken_bytes=row.taken_bytes,
+        works=tuple(Work(**one) for one in row.works),
+        gauges=Gauges(**row.gauges) if row.gauges else None,
     )
     return WorkerRecord(report=report, since=row.since, seen_at=row.seen_at)

@@ -5,7 +5,15 @@ from typing import Any
 
 from sqlalchemy import Row, func, insert, or_, select, update
 
-from ledger.completeness import CountRecord, Lack, Listed, SeriesHeld, Statement, Witness
+from ledger.completeness import (
+    CountRecord,
+    Lack,
+    Listed,
+    SeriesHeld,
+    Shortfall,
+    Statement,
+    Witness,
+)
 from ledger.identifiers import SeriesId, StudyId, Uid
 from ledger.schema import expected_instance, instance, job, peer_count, result, series, statement, study
 from ledger.store.database import Transaction
@@ -164,6 +172,27 @@ def insert_statements(
         for one in statements
     ]
     tx.connection.execute(insert(statement), rows)
+
+
+def shortfall(tx: Transaction, study_id: int, job_created_at: float) -> Shortfall | None:
+    """What was missing of a study by the closing that opened a job: by what was said then, whatever has come
+    or been said since, so that the job's results are the same whenever it is tried again.
+
+    None: nobody said that anything was, or the series was routed before the study was closed.
+    """
+    then = (statement.c.study_id == study_id) & (statement.c.at <= job_created_at)
+    latest = select(func.max(statement.c.generation)).where(then).scalar_subquery()
+    query = select(statement.c.ours, statement.c.theirs).where(
+        then,
+        statement.c.generation == latest,
+        statement.c.series_id.is_(None),
+        statement.c.ours < statement.c.theirs,
+    )
+    said = [(row.theirs, row.ours) for row in tx.connection.execute(query)]
+    if not said:
+        return None
+    expected, here = max(said)
+    return Shortfall(here=here, expected=expected)
 
 
 def _our_series() -> Any:

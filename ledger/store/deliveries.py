@@ -4,15 +4,19 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
+from ledger.audit import Actor
 from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryRecord, DeliveryState
 from ledger.identifiers import DeliveryId, JobId
 from ledger.result import NewResult, ResultRecord
-from ledger.schema import delivery, result, study
+from ledger.schema import delivery, job, rejected, result, study
+from ledger.store.audit import audit
 from ledger.store.database import Database, Transaction
+from ledger.store.history import decided
 from ledger.store.jobs import keep_result_row, open_delivery
-from ledger.store.moves import DELIVERY, JOB, STUDY, lock, lock_held, locked, move, renew
+from ledger.store.moves import DELIVERY, JOB, STUDY, lock, lock_held, locked, move, renew, take_lease
 from ledger.store.outbox import due_delivery, hint_deliveries, hint_next
 from ledger.store.rows import delivery_record, result_record
+from ledger.store.stand_ins import stands_in
 from ledger.transition import IllegalTransition
 
 _ANSWERS = (DeliveryEvent.ACCEPTED, DeliveryEvent.POSTPONED, DeliveryEvent.REFUSED)
@@ -31,18 +35,15 @@ class Deliveries(Database):
             if not rows:
                 return None
             (row,) = rows
-            attempt, epoch = row.attempts + 1, row.epoch + 1
-            move(
+            attempt, epoch = take_lease(
                 tx,
                 DELIVERY,
                 row,
                 DeliveryEvent.CLAIMED,
+                owner=owner,
+                lease_s=lease_s,
                 because=row.because,  # What the peer said last stays until it says something else.
-                detail={"owner": owner, "attempt": attempt, "epoch": epoch, "peer": row.peer},
-                attempts=attempt,
-                epoch=epoch,
-                lease_owner=owner,
-                lease_until=tx.now + lease_s,
+                detail={"peer": row.peer},
             )
             return DeliveryClaim(
                 delivery_id=DeliveryId(row.id),
@@ -151,15 +152,20 @@ class Deliveries(Database):
             )
             hint_deliveries(tx, [row.id])
 
-    def cancel_delivery(self, delivery_id: DeliveryId, because: str) -> None:
+    def cancel_delivery(self, delivery_id: DeliveryId, because: str, *, by: Actor) -> None:
         """Withdraw a delivery. Raises `IllegalTransition` where it is too late, `NotInLedger`."""
         with self.write() as tx:
             row = lock(tx, DELIVERY, delivery_id)
-            move(tx, DELIVERY, row, DeliveryEvent.WITHDRAWN, because=because)
+            move(tx, DELIVERY, row, DeliveryEvent.WITHDRAWN, because=because, detail=decided(by.name))
             hint_next(tx, row)
+            audit(tx, by, "delivery.cancelled", thing_id=delivery_id)
 
-    def retry_delivery(self, delivery_id: DeliveryId, because: str) -> None:
-        """Send a parked or cancelled delivery after all. Raises `IllegalTransition`, `NotInLedger`."""
+    def retry_delivery(self, delivery_id: DeliveryId, because: str, *, by: Actor) -> None:
+        """Send a delivery that was settled after all, or again where the peer had it and may have lost it.
+
+        Raises `IllegalTransition`, also where a rejection note says there that it is out of date, and
+        `NotInLedger`.
+        """
         with self.write() as tx:
             # The study first: a purge holds it while it takes the file away.
             query = select(study.c.id).join(delivery, delivery.c.study_id == study.c.id)
@@ -172,8 +178,30 @@ class Deliveries(Database):
             ).scalar_one()
             if purged:
                 raise IllegalTransition(f"delivery {delivery_id} cannot be sent again: its file was purged")
-            move(tx, DELIVERY, row, DeliveryEvent.RESUBMITTED, because=because, next_attempt_at=tx.now)
+            if _is_moot(tx, row):
+                raise IllegalTransition(
+                    f"delivery {delivery_id} cannot be sent again: it says that job {row.job_id} was given "
+                    "up, which has results since"
+                )
+            named = select(rejected.c.id).where(rejected.c.delivery_id == row.id)
+            if tx.connection.execute(named).first() is not None:
+                raise IllegalTransition(
+                    f"delivery {delivery_id} cannot be sent again: a rejection note has told {row.peer} "
+                    "that it is out of date"
+                )
+            event, detail = DeliveryEvent.RESUBMITTED, decided(by.name)
+            # What it had it may have still: a later result must not take that for never sent.
+            values = {"next_attempt_at": tx.now, "in_doubt": row.in_doubt or row.committed_at is not None}
+            move(tx, DELIVERY, row, event, because=because, detail=detail, committed_at=None, **values)
             hint_deliveries(tx, [row.id])
+            audit(tx, by, "delivery.retried", thing_id=delivery_id)
+
+
+def _is_moot(tx: Transaction, row: Row[Any]) -> bool:
+    """Whether it says that a run was given up that was not."""
+    query = select(result.c.id).join(job, job.c.id == result.c.job_id)
+    query = query.where(result.c.id == row.result_id, job.c.finished_at.is_not(None), stands_in())
+    return tx.connection.execute(query).first() is not None
 
 
 def _open_instead(tx: Transaction, owner: Row[Any], peer: str, instead: NewResult) -> DeliveryId | None:

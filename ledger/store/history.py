@@ -44,6 +44,11 @@ def note(
     )
 
 
+def decided(by: str) -> dict[str, object]:
+    """The detail of an event that a person brought about; of nobody in particular, none."""
+    return {"by": by} if by else {}
+
+
 class History(Database):
     """Reading history, and writing what changes no state."""
 

@@ -8,13 +8,15 @@ from sqlalchemy import ColumnElement, Row, exists, false, func, select
 
 from ledger.holding import HeldInstance, HeldSeries, HeldStudy, StudyFilter
 from ledger.identifiers import StudyId, Uid
-from ledger.result import Role
+from ledger.result import ResultRecord, Role, of_one_plan
 from ledger.schema import instance, job, result, series, study
 from ledger.store.database import Database, Transaction
+from ledger.store.rows import result_record
+from ledger.store.stand_ins import stands_in
 
 _PAGE = 20  # Studies; each may have thousands of instances.
 #: What a viewer is shown. A rejection note is for archives: here the newer result just takes the place.
-_MODALITY = {Role.SEGMENTATION: "SEG", Role.PARAMETRIC_MAP: "OT", Role.MARKS: "SR", Role.REPORT: "SR"}
+_SHOWN = [role for role in Role if role not in (Role.OLDER_REPORT, Role.REJECTION_NOTE)]
 
 
 class Holdings(Database):
@@ -114,21 +116,30 @@ def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, list[HeldSeries]]
         later.c.rule == job.c.rule,
         later.c.id > job.c.id,
         newer.c.job_id == later.c.id,
+        # What only says that a run was given up takes no result's place.
+        ~stands_in(newer, later) | stands_in(),
     )
+    had_results_after_all = job.c.finished_at.is_not(None) & stands_in()
     came_back = exists().where(instance.c.sop_instance == result.c.sop_instance)
     query = (
-        select(result, job.c.study_id)
+        select(result, job.c.study_id, came_back.label("came_back"))
         .join(job, job.c.id == result.c.job_id)
         # What a shadow version says goes nowhere; it is compared, and not read.
         .where(job.c.study_id.in_(ids), job.c.shadow == false(), result.c.purged == false())
-        .where(~made_again, ~came_back)
-        .where(result.c.role.in_(_MODALITY))
+        .where(~made_again, ~had_results_after_all)
+        .where(result.c.role.in_(_SHOWN))
     )
+    rows = tx.connection.execute(query.order_by(result.c.id)).all()
+    of_job: dict[int, list[ResultRecord]] = defaultdict(list)
+    for row in rows:
+        of_job[row.job_id].append(result_record(row))
+    # A run for several destinations makes some objects in several forms: one of them is enough to look at.
+    shown = {one.id for results in of_job.values() for one in of_one_plan(results)}
     seen: set[str] = set()
     of_series: dict[tuple[int, str, str], list[HeldInstance]] = defaultdict(list)
-    for row in tx.connection.execute(query.order_by(result.c.id)):
+    for row in rows:
         # A job that ran twice made the same twice.
-        if row.sop_instance not in seen:
+        if row.sop_instance not in seen and row.id in shown and not row.came_back:
             seen.add(row.sop_instance)
             of_series[row.study_id, row.series, row.role].append(_made(row))
     found: dict[int, list[HeldSeries]] = defaultdict(list)
@@ -136,7 +147,7 @@ def _results(tx: Transaction, ids: Sequence[int]) -> dict[int, list[HeldSeries]]
         found[study_id].append(
             HeldSeries(
                 series=Uid(uid),
-                modality=_MODALITY[Role(role)],
+                modality=Role(role).modality,
                 headers={},
                 count=len(instances),
                 instances=tuple(instances),

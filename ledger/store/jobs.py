@@ -9,18 +9,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, insert, literal, select
 
+from ledger.audit import Actor
 from ledger.delivery import DeliveryState
 from ledger.identifiers import DeliveryId, Digest, JobId, StudyId, Uid
 from ledger.job import Claim, JobEvent, JobInput, JobState, Outcome, Priority
+from ledger.notification import Fault
+from ledger.pause import PauseKind
 from ledger.result import NewResult, ResultRecord, Role
 from ledger.schema import delivery, instance, job, job_input, result, series, study
+from ledger.store.audit import audit
+from ledger.store.completeness import shortfall
 from ledger.store.database import Database, Transaction
-from ledger.store.history import note
-from ledger.store.moves import JOB, STUDY, lock, lock_held, locked, move, renew
-from ledger.store.outbox import due_delivery, hint_deliveries, hint_jobs
+from ledger.store.history import decided, note
+from ledger.store.moves import JOB, STUDY, lock, lock_held, locked, move, renew, take_lease
+from ledger.store.outbox import due_delivery, due_job, hint_deliveries, hint_jobs
+from ledger.store.paused import is_paused
 from ledger.store.rows import result_record
+from ledger.store.stand_ins import give_up, name_stand_ins, withdraw_stand_ins
 from ledger.store.usages import note_usage
 from ledger.study import StudyState
 from ledger.transition import IllegalTransition
@@ -35,32 +42,30 @@ class Jobs(Database):
     def claim_job(self, job_id: JobId, *, owner: str, lease_s: float, attempts_max: int) -> Claim | None:
         """Take the lease of a job for `lease_s` seconds and count an attempt.
 
-        None: it is not queued, not yet due, or not there. A job that has used its attempts is parked, and
-        that is None as well.
+        None: it is not queued, not yet due, or not there; or its model is paused, or `owner` is. A job that
+        has used its attempts is parked, and that is None as well.
         """
         with self.write() as tx:
-            rows = locked(tx, JOB, JOB.table.c.id == job_id)
-            row = rows[0] if rows else None
-            if row is None or row.state != JobState.QUEUED or row.next_attempt_at > tx.now:
+            rows = locked(tx, JOB, (JOB.table.c.id == job_id) & due_job(tx.now))
+            held = select(is_paused(PauseKind.WORKER, literal(owner)))
+            if not rows or tx.connection.execute(held).scalar_one():
                 return None
+            (row,) = rows
             if row.attempts >= attempts_max:
                 because = f"{row.attempts} attempts used up" + (
                     f"; the last: {row.because}" if row.because else ""
                 )
-                move(tx, JOB, row, JobEvent.GAVE_UP, because=because)
+                give_up(tx, row, Fault.UNKNOWN, because=because)
                 return None
-            attempt, epoch = row.attempts + 1, row.epoch + 1
-            move(
+            attempt, epoch = take_lease(
                 tx,
                 JOB,
                 row,
                 JobEvent.CLAIMED,
+                owner=owner,
+                lease_s=lease_s,
                 because="",
-                detail={"owner": owner, "attempt": attempt, "epoch": epoch},
-                attempts=attempt,
-                epoch=epoch,
-                lease_owner=owner,
-                lease_until=tx.now + lease_s,
+                detail={},
                 started_at=tx.now,
             )
             return Claim(
@@ -83,9 +88,12 @@ class Jobs(Database):
                 settings=row.settings,
                 priority=Priority(row.priority),
                 destinations=tuple(row.destinations),
-                inputs=_inputs(tx, row.id),
-                predecessor=_predecessor(tx, row),
+                inputs=inputs_of(tx, row.id),
+                predecessor=_predecessor(tx, row.predecessor),
+                predecessors=_predecessors(tx, row),
                 earlier_asked=row.earlier_asked,
+                shortfall=shortfall(tx, row.study_id, row.created_at),
+                again=row.again,
             )
 
     def renew_job(self, claim: Claim) -> bool:
@@ -105,7 +113,8 @@ class Jobs(Database):
         used: Usage | None = None,
     ) -> list[DeliveryId]:
         """Record the results, whose files lie synced in the spool, and open a delivery of each to each
-        destination. To the seconds by stage, `timings`, comes the time that the job waited in the queue.
+        destination that it is for. To the seconds by stage, `timings`, comes the time that the job waited in
+        the queue.
 
         Raises `LeaseLost`, and then has changed nothing.
         """
@@ -126,6 +135,7 @@ class Jobs(Database):
             )
             if used is not None:
                 note_usage(tx, row.id, row.model, replace(used, seconds=seconds))
+            withdraw_stand_ins(tx, row.id, "the job was run again, and has an answer")
             # Leaves before the root, so that ids alone are already a good order.
             ordered = sorted(results, key=lambda new: _DELIVERY_ORDER.index(new.role))
             opened: list[int] = []
@@ -138,6 +148,7 @@ class Jobs(Database):
                         tx, study_id=row.study_id, job_id=row.id, result_id=result_id, new=new, peer=peer
                     )
                     for peer in row.destinations
+                    if new.is_for(peer)
                 ]
             mine = select(delivery.c.id).where(delivery.c.id.in_(opened), due_delivery(tx.now))
             hint_deliveries(tx, tx.connection.execute(mine.order_by(delivery.c.id)).scalars().all())
@@ -160,7 +171,7 @@ class Jobs(Database):
             detail = {"owner": claim.owner, "attempt": row.attempts}
             if event is JobEvent.CRASHED and row.attempts >= attempts_max:
                 because = f"{because} (attempt {row.attempts} of {attempts_max})"
-                move(tx, JOB, row, JobEvent.GAVE_UP, because=because, detail=detail)
+                give_up(tx, row, Fault.UNKNOWN, because=because, detail=detail)
                 return JobState.PARKED
             state = move(
                 tx,
@@ -175,18 +186,24 @@ class Jobs(Database):
             hint_jobs(tx, [(row.id, row.priority)])
             return JobState(state)
 
-    def park_job(self, claim: Claim, because: str) -> None:
+    def park_job(self, claim: Claim, because: str, fault: Fault = Fault.UNKNOWN) -> None:
         """Stop working on a job that would end the same way again. Raises `LeaseLost`."""
         with self.write() as tx:
             row = lock_held(tx, JOB, claim.job_id, epoch=claim.epoch, owner=claim.owner)
-            move(tx, JOB, row, JobEvent.GAVE_UP, because=because, detail={"owner": claim.owner})
+            give_up(tx, row, fault, because=because, detail={"owner": claim.owner})
 
-    def cancel_job(self, job_id: JobId, because: str) -> None:
+    def inputs_of(self, job_id: JobId) -> tuple[JobInput, ...]:
+        """The files that a job works on; none once their study was purged."""
+        with self.read() as tx:
+            return inputs_of(tx, job_id)
+
+    def cancel_job(self, job_id: JobId, because: str, *, by: Actor) -> None:
         """Withdraw a job. Raises `IllegalTransition` where it is too late, `NotInLedger`."""
         with self.write() as tx:
-            move(tx, JOB, lock(tx, JOB, job_id), JobEvent.WITHDRAWN, because=because)
+            move(tx, JOB, lock(tx, JOB, job_id), JobEvent.WITHDRAWN, because=because, detail=decided(by.name))
+            audit(tx, by, "job.cancelled", thing_id=job_id)
 
-    def retry_job(self, job_id: JobId, because: str) -> None:
+    def retry_job(self, job_id: JobId, because: str, *, by: Actor) -> None:
         """Queue a parked or cancelled job again. Raises `IllegalTransition`, `NotInLedger`."""
         with self.write() as tx:
             # The study first: a purge holds it while it takes the images away.
@@ -200,11 +217,16 @@ class Jobs(Database):
                 is None
             ):
                 raise IllegalTransition(f"job {job_id} cannot run again: images that it needs were purged")
-            move(tx, JOB, row, JobEvent.RESUBMITTED, because=because, attempts=0, next_attempt_at=tx.now)
+            values = {"attempts": 0, "next_attempt_at": tx.now}
+            move(tx, JOB, row, JobEvent.RESUBMITTED, because=because, detail=decided(by.name), **values)
+            withdraw_stand_ins(tx, row.id, "the job runs again")
+            name_stand_ins(tx, row)
             hint_jobs(tx, [(row.id, row.priority)])
+            audit(tx, by, "job.retried", thing_id=job_id)
 
 
-def _inputs(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:
+def inputs_of(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:
+    """The files that a job works on."""
     query = (
         select(instance.c.sop_instance, instance.c.path, instance.c.digest, job_input.c.input)
         .join(job_input, job_input.c.instance_id == instance.c.id)
@@ -222,10 +244,17 @@ def _inputs(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:
     )
 
 
-def _predecessor(tx: Transaction, row: Row[Any]) -> ResultRecord | None:
-    if row.predecessor is None:
+def _predecessor(tx: Transaction, result_id: int | None) -> ResultRecord | None:
+    if result_id is None:
         return None
-    return result_record(tx.connection.execute(select(result).where(result.c.id == row.predecessor)).one())
+    return result_record(tx.connection.execute(select(result).where(result.c.id == result_id)).one())
+
+
+def _predecessors(tx: Transaction, row: Row[Any]) -> dict[str, ResultRecord]:
+    """By destination. A job that was opened by an earlier version knows one for all."""
+    known = row.predecessors or dict.fromkeys(row.destinations, row.predecessor)
+    found = ((peer, _predecessor(tx, result_id)) for peer, result_id in known.items())
+    return {peer: report for peer, report in found if report is not None}
 
 
 def result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:
@@ -241,6 +270,8 @@ def result_values(new: NewResult, job_id: int, now: float) -> dict[str, object]:
         "digest": new.digest.value,
         "size": new.size,
         "path": new.path,
+        "peers": new.peers,
+        "instead_of": new.instead_of,
         "created_at": now,
     }
 

@@ -2,8 +2,8 @@
 Every change of a state passes here: the table is asked, the row is changed, and history is written.
 
 A row is locked before it is judged: by SELECT … FOR UPDATE on PostgreSQL, and on SQLite by the transaction
-itself, which is the only writer. Locks are taken in the order study, job, commitment, delivery, and by
-ascending id.
+itself, which is the only writer. Locks are taken in the order study, job, commitment, delivery,
+notification, and by ascending id.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Table, select, update
 
-from ledger import commitment, delivery, fetch, job, promise, schema, study
+from ledger import commitment, delivery, fetch, job, notification, promise, schema, study, workitem
 from ledger.job import LeaseLost
 from ledger.store.database import NotInLedger, Transaction
 from ledger.store.history import note
@@ -46,6 +46,15 @@ COMMITMENT = Machine(
     "job_id",
 )
 FETCH = Machine("fetch", schema.fetch, fetch.TRANSITIONS, fetch.FetchState, "study_id", None)
+NOTIFICATION = Machine(
+    "notification",
+    schema.notification,
+    notification.TRANSITIONS,
+    notification.NotificationState,
+    "study_id",
+    "job_id",
+)
+WORKITEM = Machine("workitem", schema.workitem, workitem.TRANSITIONS, workitem.WorkitemState, None, None)
 PROMISE = Machine("promise", schema.promise, promise.TRANSITIONS, promise.PromiseState, None, None)
 
 
@@ -82,6 +91,39 @@ def lock_held(
             f"the lease of {owner} on {machine.thing} {thing_id} ran out {tx.now - row.lease_until:.1f} s ago"
         )
     return row
+
+
+def take_lease(
+    tx: Transaction,
+    machine: Machine,
+    row: Row[Any],
+    event: StrEnum,
+    *,
+    owner: str,
+    lease_s: float,
+    because: str,
+    detail: Mapping[str, object],
+    **values: object,
+) -> tuple[int, int]:
+    """Give `owner` the lease of a locked `row` for `lease_s` seconds and count an attempt, before any work.
+
+    (the attempt, the epoch): whoever held a lease in an earlier epoch has lost it.
+    """
+    attempt, epoch = row.attempts + 1, row.epoch + 1
+    move(
+        tx,
+        machine,
+        row,
+        event,
+        because=because,
+        detail={"owner": owner, "attempt": attempt, "epoch": epoch, **detail},
+        attempts=attempt,
+        epoch=epoch,
+        lease_owner=owner,
+        lease_until=tx.now + lease_s,
+        **values,
+    )
+    return attempt, epoch
 
 
 def renew(

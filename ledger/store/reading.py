@@ -10,9 +10,12 @@ from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import JobId, SeriesId, StudyId, Uid
 from ledger.job import JobRecord, JobState
 from ledger.overview import Counts
+from ledger.pause import PauseKind
 from ledger.result import ResultRecord
 from ledger.schema import delivery, instance, job, outbox, quarantine, result, routing_note, series, study
 from ledger.store.database import Database, NotInLedger, Transaction
+from ledger.store.outbox import due_job
+from ledger.store.paused import is_paused
 from ledger.store.rows import delivery_record, job_record, result_record, study_record
 from ledger.study import RoutingNote, StudyRecord, StudyState
 
@@ -53,7 +56,7 @@ class Reading(Database):
             if row is not None:
                 return study_record(row)
             if number is not None:
-                row = tx.connection.execute(_jobs().where(job.c.id == int(number[1]))).first()
+                row = tx.connection.execute(jobs_with_uids().where(job.c.id == int(number[1]))).first()
         return None if row is None else job_record(row)
 
     def study(self, study_id: StudyId) -> StudyRecord:
@@ -62,7 +65,7 @@ class Reading(Database):
 
     def job(self, job_id: JobId) -> JobRecord:
         """One job. Raises `NotInLedger`."""
-        return job_record(self._one(_jobs().where(job.c.id == job_id), f"job {job_id}"))
+        return job_record(self._one(jobs_with_uids().where(job.c.id == job_id), f"job {job_id}"))
 
     def _one(self, query: Select[Any], name: str) -> Row[Any]:
         with self.read() as tx:
@@ -74,12 +77,12 @@ class Reading(Database):
     def jobs_of(self, study_id: StudyId) -> list[JobRecord]:
         """The jobs of a study, the oldest first."""
         with self.read() as tx:
-            query = _jobs().where(job.c.study_id == study_id).order_by(job.c.id)
+            query = jobs_with_uids().where(job.c.study_id == study_id).order_by(job.c.id)
             return [job_record(row) for row in tx.connection.execute(query)]
 
     def jobs(self, *, states: Collection[JobState] | None = None, limit: int = 100) -> list[JobRecord]:
         """Jobs in any of `states` (None: in all), the latest first."""
-        query = _jobs().order_by(job.c.id.desc()).limit(limit)
+        query = jobs_with_uids().order_by(job.c.id.desc()).limit(limit)
         if states is not None:
             query = query.where(job.c.state.in_(list(states)))
         with self.read() as tx:
@@ -133,8 +136,9 @@ class Reading(Database):
     def counts(self) -> Counts:
         """The ledger at a glance."""
         with self.read() as tx:
-            due = (job.c.state == JobState.QUEUED) & (job.c.next_attempt_at <= tx.now)
-            waiting = delivery.c.state == DeliveryState.WAITING
+            due = due_job(tx.now)  # What is paused is not late.
+            paused = is_paused(PauseKind.PEER, delivery.c.peer)
+            waiting = (delivery.c.state == DeliveryState.WAITING) & ~paused
             queued_since = tx.connection.execute(select(func.min(job.c.created_at)).where(due)).scalar()
             waiting_since = tx.connection.execute(
                 select(func.min(delivery.c.created_at)).where(waiting)
@@ -159,7 +163,8 @@ class Reading(Database):
             return tx.connection.execute(query).first() is not None
 
 
-def _jobs() -> Select[Any]:
+def jobs_with_uids() -> Select[Any]:
+    """Jobs with the UIDs of their study and series: what `job_record` takes."""
     return (
         select(job, study.c.uid.label("study_uid"), series.c.uid.label("series_uid"))
         .join(study, study.c.id == job.c.study_id)

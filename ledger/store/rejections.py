@@ -7,14 +7,16 @@ from sqlalchemy import ColumnElement, Row, exists, insert, select
 
 from ledger.delivery import DeliveryState
 from ledger.identifiers import DeliveryId, JobId, StudyId
+from ledger.job import JobState
 from ledger.rejection import OwedNote, RejectionRecord, Standing, owed_notes
 from ledger.result import NewResult
-from ledger.schema import delivery, job, rejected, result, study
+from ledger.schema import delivery, given_up, job, rejected, result, study
 from ledger.store.database import Database, Transaction
 from ledger.store.jobs import keep_result_row, open_delivery
 from ledger.store.moves import STUDY, lock
 from ledger.store.outbox import hint_deliveries
 from ledger.store.rows import delivery_record, result_record
+from ledger.store.stand_ins import stands_in
 from ledger.study import StudyState
 
 
@@ -24,6 +26,8 @@ class Rejections(Database):
     def owed_notes(self, peers: Collection[str]) -> list[OwedNote]:
         """What `peers` have to be told now; of studies whose files are purged nothing is owed any more."""
         later, there = job.alias("later"), delivery.alias("there")
+        # A job that was given up, and run again.
+        again = (job.c.state == JobState.DONE) & exists().where(given_up.c.job_id == job.c.id)
         # From the studies that are held, whose number retention bounds; history may be years long.
         overtaken = select(study.c.id).where(
             study.c.state.in_((StudyState.OPEN, StudyState.CLOSED)),
@@ -32,7 +36,7 @@ class Rejections(Database):
                 later.c.study_id == job.c.study_id,
                 later.c.subject == job.c.subject,
                 later.c.rule == job.c.rule,
-                later.c.id > job.c.id,
+                (later.c.id > job.c.id) | ((later.c.id == job.c.id) & again),
                 there.c.job_id == job.c.id,
                 there.c.peer.in_(peers),
                 there.c.sent_at.is_not(None),
@@ -100,7 +104,14 @@ def _named() -> ColumnElement[bool]:
 
 def _standings(tx: Transaction, where: ColumnElement[bool]) -> Iterable[Standing]:
     query = (
-        select(delivery, job.c.subject, job.c.rule, result.c.purged, _named().label("named"))
+        select(
+            delivery,
+            job.c.subject,
+            job.c.rule,
+            result.c.purged,
+            _named().label("named"),
+            stands_in().label("stands_in"),
+        )
         .join(job, job.c.id == delivery.c.job_id)
         .join(result, result.c.id == delivery.c.result_id)
         .where(where, ~delivery.c.note)
@@ -120,6 +131,7 @@ def _standings(tx: Transaction, where: ColumnElement[bool]) -> Iterable[Standing
             accepted=row.sent_at is not None,
             named=row.named,
             kept=not row.purged,
+            stands_in=bool(row.stands_in),
             result=result_record(made[row.result_id]),
         )
 

@@ -5,6 +5,7 @@ from sqlalchemy import delete, exists, false, select, update
 from ledger.delivery import DeliveryState
 from ledger.identifiers import StudyId
 from ledger.job import JobState
+from ledger.notification import NotificationState
 from ledger.promise import PromiseState
 from ledger.schema import (
     delivery,
@@ -12,6 +13,7 @@ from ledger.schema import (
     instance,
     job,
     job_input,
+    notification,
     promise,
     result,
     series,
@@ -111,6 +113,10 @@ class Retention(Database):
             tx.connection.execute(delete(instance).where(instance.c.study_id == row.id))
             tx.connection.execute(update(result).where(kept).values(purged=True))
             tx.connection.execute(update(series).where(series.c.study_id == row.id).values(instances=0))
+            # What was said, and will not be said again. What still waits goes, whatever became of the images.
+            told = notification.c.state.in_((NotificationState.TAKEN, NotificationState.CANCELLED))
+            about = (notification.c.study_id == row.id) & told
+            tx.connection.execute(update(notification).where(about).values(body=""))
             move(tx, STUDY, row, StudyEvent.EXPIRED, because=because, detail={"files": len(paths)})
             # The same bytes may have been kept for something else as well.
             return without_row(tx, paths)

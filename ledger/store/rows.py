@@ -44,6 +44,8 @@ def study_record(row: Row[Any]) -> StudyRecord:
         accession_number=row.accession_number,
         study_date=row.study_date,
         description=row.description,
+        rules=row.rules,
+        stat=row.stat,
     )
 
 
@@ -120,6 +122,7 @@ def job_record(row: Row[Any]) -> JobRecord:
         timings=row.timings,
         supersedes=None if row.supersedes is None else JobId(row.supersedes),
         shadow=row.shadow,
+        again=row.again,
     )
 
 
@@ -138,6 +141,8 @@ def result_record(row: Row[Any]) -> ResultRecord:
         size=row.size,
         path=row.path,
         created_at=row.created_at,
+        peers=None if row.peers is None else tuple(row.peers),
+        instead_of=None if row.instead_of is None else ResultId(row.instead_of),
     )
 
 

@@ -5,22 +5,25 @@ Closing is optimistic: the judge says which facts it saw, and nothing happens if
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, insert, select, update
+from sqlalchemy import Row, case, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.completeness import Statement
 from ledger.delivery import DeliveryEvent, DeliveryState
 from ledger.identifiers import JobId, SeriesId, StudyId
-from ledger.job import JobEvent, JobState, NewJob
+from ledger.job import JobEvent, JobState, NewJob, Priority
 from ledger.result import Role
 from ledger.schema import delivery, instance, job, job_input, result, routing_note, series, study
 from ledger.store.completeness import insert_statements
 from ledger.store.database import Database, Transaction
-from ledger.store.history import note
+from ledger.store.history import decided, note
 from ledger.store.moves import DELIVERY, JOB, STUDY, lock, locked, move
 from ledger.store.outbox import hint_jobs, hint_next
 from ledger.store.rows import instance_record, series_record, study_record
+from ledger.store.stand_ins import stands_in
+from ledger.store.wishes import settle_closing
 from ledger.study import (
     Completeness,
     InstanceRecord,
@@ -82,11 +85,12 @@ class Studies(Database):
         jobs: Sequence[NewJob],
         closed_as: Completeness = Completeness.PRESUMED,
         statements: Sequence[Statement] = (),
+        rules: int | None = None,
     ) -> list[JobId] | None:
         """Close a study and open its jobs, in one transaction. The ids of the jobs that did not exist before.
 
         `notes` take the place of what was noted when series of it were routed by themselves. `statements` are
-        what every witness said.
+        what every witness said, `rules` the version of the rules that were asked.
         None: something arrived since the facts were read, or the study is not open; nothing was changed.
         Raises `NotInLedger`.
         """
@@ -96,11 +100,12 @@ class Studies(Database):
             if (row.state, row.instances, row.last_arrival_at) != seen:
                 return None
             generation = row.generation + 1
-            opened = [opened for new in jobs if (opened := _open_job(tx, row, new)) is not None]
+            opened = [opened for new in jobs if (opened := open_job(tx, row, new)) is not None]
             earlier = (routing_note.c.study_id == row.id) & (routing_note.c.generation == generation)
             tx.connection.execute(delete(routing_note).where(earlier))
             _insert_notes(tx, row.id, generation, notes)
             insert_statements(tx, row.id, generation, statements)
+            settle_closing(tx, row.id, because)
             move(
                 tx,
                 STUDY,
@@ -112,11 +117,13 @@ class Studies(Database):
                     "series": row.series,
                     "jobs": list(opened),
                     "closed_as": closed_as,
+                    "rules": rules,
                 },
                 generation=generation,
                 closed_at=tx.now,
                 closed_because=because,
                 closed_as=closed_as,
+                rules=rules,
             )
             return opened
 
@@ -129,6 +136,7 @@ class Studies(Database):
         notes: Sequence[RoutingNote],
         jobs: Sequence[NewJob],
         statement: Statement,
+        rules: int | None = None,
     ) -> list[JobId] | None:
         """Open the jobs of a series that is complete while its study is still open, in one transaction.
 
@@ -141,7 +149,7 @@ class Studies(Database):
             if row.state != StudyState.OPEN or tx.connection.execute(query).scalar() != seen_instances:
                 return None
             generation = row.generation + 1
-            opened = [opened for new in jobs if (opened := _open_job(tx, row, new)) is not None]
+            opened = [opened for new in jobs if (opened := open_job(tx, row, new)) is not None]
             earlier = (routing_note.c.study_id == row.id) & (routing_note.c.generation == generation)
             mine = routing_note.c.series_id == series_id
             tx.connection.execute(delete(routing_note).where(earlier, mine))
@@ -154,7 +162,12 @@ class Studies(Database):
                 thing_id=row.id,
                 study_id=row.id,
                 because=statement.because,
-                detail={"series": series_id, "instances": seen_instances, "jobs": list(opened)},
+                detail={
+                    "series": series_id,
+                    "instances": seen_instances,
+                    "jobs": list(opened),
+                    "rules": rules,
+                },
             )
             return opened
 
@@ -175,12 +188,26 @@ def _insert_notes(tx: Transaction, study_id: int, generation: int, notes: Sequen
         tx.connection.execute(insert(routing_note), rows)
 
 
-def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> JobId | None:
-    """Open a job, overtaking earlier ones of the same rule about the same. None if it exists already."""
+def open_job(
+    tx: Transaction,
+    owner: Row[Any],
+    new: NewJob,
+    *,
+    why: str = "",
+    asked: str = "",
+    by: str = "",
+) -> JobId | None:
+    """Open a job of the study `owner`, overtaking earlier ones of the same rule about the same. None if it
+    exists already.
+
+    `why` they are overtaken, unless something arrived or the rule was changed; `asked`, instead of the rule,
+    and `by` whom, where an operator wants it.
+    """
     subject = new.subject or str(new.series_id)
     same = (job.c.study_id == owner.id) & (job.c.subject == subject) & (job.c.rule == new.rule)
     earlier = locked(tx, JOB, same & (job.c.shadow == new.shadow))
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
+    priority = Priority.STAT if owner.stat and not new.shadow else new.priority
     values = {
         "key": new.key.value,
         "study_id": owner.id,
@@ -190,7 +217,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         "model": new.model,
         "settings": dict(new.settings),
         "earlier_asked": new.earlier_asked,
-        "priority": new.priority,
+        "priority": priority,
         "destinations": list(new.destinations),
         "state": JobState.QUEUED,
         "attempts": 0,
@@ -204,6 +231,7 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         "supersedes": max((row.id for row in earlier), default=None),
         "predecessor": None,
         "shadow": new.shadow,
+        "again": new.again,
     }
     job_id = tx.connection.execute(
         dialect.insert(job).values(values).on_conflict_do_nothing(index_elements=["key"]).returning(job.c.id)
@@ -221,26 +249,36 @@ def _open_job(tx: Transaction, owner: Row[tuple[object, ...]], new: NewJob) -> J
         study_id=owner.id,
         job_id=job_id,
         after=JobState.QUEUED,
-        because=f"rule {new.rule}: {new.model} on {len(new.inputs)} instances{beside}",
+        because=asked or f"rule {new.rule}: {new.model} on {len(new.inputs)} instances{beside}",
+        detail=decided(by),
     )
+    because = f"overtaken by job {job_id}: {why or _what_is_new(tx, earlier, new)}"
     for row in earlier:
         if row.state in _UNFINISHED:
-            move(
-                tx,
-                JOB,
-                row,
-                JobEvent.SUPERSEDED,
-                because=f"overtaken by job {job_id}: more instances arrived",
-            )
-    _withdraw(tx, [row.id for row in earlier], job_id)
-    predecessor = _predecessor(tx, [row.id for row in earlier], new)
-    tx.connection.execute(update(job).where(job.c.id == job_id).values(predecessor=predecessor))
+            move(tx, JOB, row, JobEvent.SUPERSEDED, because=because)
+    _withdraw(tx, [row.id for row in earlier], because)
+    overtaken = [row.id for row in earlier]
+    by_peer = {peer: _predecessor(tx, overtaken, peer) for peer in new.destinations}
+    predecessors = {peer: report for peer, report in by_peer.items() if report is not None}
+    latest = max(predecessors.values(), default=None)
+    if not new.destinations:
+        latest = _predecessor(tx, overtaken, None)
+    values = {"predecessor": latest, "predecessors": predecessors}
+    tx.connection.execute(update(job).where(job.c.id == job_id).values(values))
     if not new.wait_s:  # Else the sweep hints at it, once it is due.
-        hint_jobs(tx, [(job_id, new.priority)])
+        hint_jobs(tx, [(job_id, priority)])
     return JobId(job_id)
 
 
-def _withdraw(tx: Transaction, overtaken: Sequence[int], job_id: int) -> None:
+def _what_is_new(tx: Transaction, earlier: Sequence[Row[Any]], new: NewJob) -> str:
+    """Why the latest of the earlier jobs is out of date: instances, or only what its rule asks."""
+    latest = max((row.id for row in earlier), default=None)
+    query = select(job_input.c.instance_id).where(job_input.c.job_id == latest)
+    same = set(tx.connection.execute(query).scalars()) == set(new.inputs)
+    return "its rule was changed" if same else "more instances arrived"
+
+
+def _withdraw(tx: Transaction, overtaken: Sequence[int], because: str) -> None:
     """Do not send what is out of date before it arrives. What is on its way already arrives.
 
     What may have arrived, for all that the peer said, is sent to the end: only what is known to be there can
@@ -248,7 +286,6 @@ def _withdraw(tx: Transaction, overtaken: Sequence[int], job_id: int) -> None:
     """
     waiting = (delivery.c.job_id.in_(overtaken)) & (delivery.c.state == DeliveryState.WAITING)
     waiting &= ~delivery.c.in_doubt & ~delivery.c.note
-    because = f"overtaken by job {job_id}: more instances arrived"
     rows = locked(tx, DELIVERY, waiting)
     for row in rows:
         move(tx, DELIVERY, row, DeliveryEvent.SUPERSEDED, because=because)
@@ -256,20 +293,24 @@ def _withdraw(tx: Transaction, overtaken: Sequence[int], job_id: int) -> None:
         hint_next(tx, row)
 
 
-def _predecessor(tx: Transaction, overtaken: Sequence[int], new: NewJob) -> int | None:
-    """The latest report of the overtaken jobs that the destinations may have: the new one names it.
+def _predecessor(tx: Transaction, overtaken: Sequence[int], peer: str | None) -> int | None:
+    """The latest report of the overtaken jobs that `peer` may have: the new one for it names it.
 
-    Decided once, here, for it is part of the new report's bytes. A shadow run's is the latest that is kept.
+    Decided once, here, for it is part of the new report's bytes. Without a destination it is the latest that
+    is kept.
     """
-    reports = select(func.max(result.c.id)).where(
-        result.c.job_id.in_(overtaken), result.c.role == Role.REPORT
-    )
-    if new.destinations:
+    reports = select(result.c.id).where(result.c.job_id.in_(overtaken), result.c.role == Role.REPORT)
+    if peer is not None:
         arrives = delivery.c.state.in_(_ARRIVES) | (
             (delivery.c.state == DeliveryState.WAITING) & delivery.c.in_doubt
         )
-        reports = reports.where(exists().where(delivery.c.result_id == result.c.id, arrives))
-    found: int | None = tx.connection.execute(reports).scalar()
+        reports = reports.where(
+            exists().where(delivery.c.result_id == result.c.id, delivery.c.peer == peer, arrives)
+        )
+    # What only says that a run was given up counts where there is nothing else.
+    latest_of_runs = case((stands_in(), 1), else_=0), result.c.id.desc()
+    reports = reports.join(job, job.c.id == result.c.job_id).order_by(*latest_of_runs)
+    found: int | None = tx.connection.execute(reports.limit(1)).scalar()
     return found
 
 

@@ -13,13 +13,23 @@ from ledger.delivery import DeliveryEvent, DeliveryState
 from ledger.hint import HintKind, SweepReport
 from ledger.identifiers import DeliveryId, JobId
 from ledger.job import JobEvent, JobState
-from ledger.schema import delivery, job, outbox
+from ledger.notification import Fault, NotificationEvent, NotificationState
+from ledger.schema import delivery, job, notification, outbox
 from ledger.store.database import Database, Transaction
-from ledger.store.moves import DELIVERY, JOB, locked, move
-from ledger.store.outbox import due_delivery, due_job, hint_deliveries, hint_jobs
+from ledger.store.moves import DELIVERY, JOB, NOTIFICATION, locked, move
+from ledger.store.outbox import (
+    due_delivery,
+    due_job,
+    due_notification,
+    hint_deliveries,
+    hint_jobs,
+    hint_notifications,
+)
+from ledger.store.stand_ins import give_up
 
 _OPEN_JOB = (JobState.QUEUED,)
 _OPEN_DELIVERY = (DeliveryState.WAITING,)
+_OPEN_NOTIFICATION = (NotificationState.WAITING,)
 
 
 class Sweep(Database):
@@ -35,6 +45,7 @@ class Sweep(Database):
         with self.write() as tx:
             expired, parked = _expired_jobs(tx, attempts_max, crash_backoff_s)
             deliveries = _expired_deliveries(tx)
+            notifications = _expired_notifications(tx)
         with self.write() as tx:
             hinted = _hint_again(tx, republish_after_s)
             forgotten = _forget(tx, republish_after_s)
@@ -42,6 +53,7 @@ class Sweep(Database):
             expired_jobs=tuple(expired),
             parked_jobs=tuple(parked),
             expired_deliveries=tuple(deliveries),
+            expired_notifications=tuple(notifications),
             hinted=hinted,
             forgotten=forgotten,
         )
@@ -55,7 +67,7 @@ def _expired_jobs(tx: Transaction, attempts_max: int, backoff_s: float) -> tuple
         because = f"{row.lease_owner} fell silent in attempt {row.attempts} of {attempts_max}"
         detail = {"owner": row.lease_owner, "attempt": row.attempts, "epoch": row.epoch}
         if row.attempts >= attempts_max:
-            move(tx, JOB, row, JobEvent.GAVE_UP, because=because, detail=detail)
+            give_up(tx, row, Fault.UNKNOWN, because=because, detail=detail)
             parked.append(JobId(row.id))
             continue
         due = tx.now + backoff_s
@@ -84,6 +96,18 @@ def _expired_deliveries(tx: Transaction) -> list[DeliveryId]:
     return expired
 
 
+def _expired_notifications(tx: Transaction) -> list[int]:
+    expired: list[int] = []
+    lapsed = notification.c.state == NotificationState.SENDING
+    lapsed &= notification.c.lease_until < tx.now
+    for row in locked(tx, NOTIFICATION, lapsed, skip=True):
+        because = f"{row.lease_owner} fell silent while sending to {row.receiver}"
+        move(tx, NOTIFICATION, row, NotificationEvent.LEASE_EXPIRED, because=because, next_attempt_at=tx.now)
+        hint_notifications(tx, [row.id])
+        expired.append(row.id)
+    return expired
+
+
 def _hint_again(tx: Transaction, republish_after_s: float) -> int:
     """Hint at what is due and was not hinted at lately; how many."""
 
@@ -95,9 +119,14 @@ def _hint_again(tx: Transaction, republish_after_s: float) -> int:
     jobs = [(row.id, row.priority) for row in tx.connection.execute(query.order_by(job.c.id))]
     owed = select(delivery.c.id).where(due_delivery(tx.now), ~lately(HintKind.DELIVERY, delivery.c.id))
     deliveries = list(tx.connection.execute(owed.order_by(delivery.c.id)).scalars())
+    untold = select(notification.c.id).where(
+        due_notification(tx.now), ~lately(HintKind.NOTIFICATION, notification.c.id)
+    )
+    notifications = list(tx.connection.execute(untold.order_by(notification.c.id)).scalars())
     hint_jobs(tx, jobs)
     hint_deliveries(tx, deliveries)
-    return len(jobs) + len(deliveries)
+    hint_notifications(tx, notifications)
+    return len(jobs) + len(deliveries) + len(notifications)
 
 
 def _forget(tx: Transaction, republish_after_s: float) -> int:
@@ -109,4 +138,5 @@ def _forget(tx: Transaction, republish_after_s: float) -> int:
 
     served = outbox.c.published_at <= tx.now - republish_after_s
     moot = over(HintKind.JOB, job, _OPEN_JOB) | over(HintKind.DELIVERY, delivery, _OPEN_DELIVERY)
+    moot |= over(HintKind.NOTIFICATION, notification, _OPEN_NOTIFICATION)
     return tx.connection.execute(delete(outbox).where(served | moot)).rowcount

@@ -1,9 +1,12 @@
 """What runs took: written with the end of a run, read before the next one and by whoever watches."""
 
+from collections.abc import Collection
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Select, insert, or_, select
 
+from ledger.estimate import took
 from ledger.identifiers import JobId
 from ledger.schema import usage as table
 from ledger.store.database import Database, Transaction
@@ -12,6 +15,7 @@ from ledger.usage import LATELY, RAN_OUT_LATELY_S, ModelFigures, Peak, Usage, Us
 #: Of one model: enough for several size classes, few enough to be read before every run.
 _LOOKED_AT = 10 * LATELY
 _FIGURES_OF = 5000  # runs of all models
+_IDLE = ("queue", "wait")  # stages in which a run keeps nobody busy
 _COLUMNS = tuple(Usage.__dataclass_fields__)
 
 
@@ -50,6 +54,33 @@ class Usages(Database):
             query = select(table).where(table.c.reference == reference, lately).order_by(table.c.id.desc())
             found = _usages(tx, query.limit(_LOOKED_AT))
         return peaks(one.usage for one in found)
+
+    def seconds_of_runs(self) -> dict[str, float]:
+        """What a run takes, in seconds: the median of the latest ones, by the name that jobs give the model,
+        and by that name without a version.
+        """
+        query = select(table.c.reference, table.c.seconds).where(~table.c.out_of_memory)
+        with self.read() as tx:
+            rows = tx.connection.execute(query.order_by(table.c.id.desc()).limit(_FIGURES_OF)).all()
+        alike: dict[str, list[float]] = {}
+        for row in rows:
+            took = sum(spent for stage, spent in row.seconds.items() if stage not in _IDLE)
+            for name in {row.reference, row.reference.partition("@")[0]}:
+                alike.setdefault(name, []).append(took)
+        return {name: median(found) for name, found in alike.items()}
+
+    def took_lately(self, references: Collection[str]) -> dict[str, float]:
+        """Seconds that a run of each of these models, as jobs name them, takes: the median of its latest runs
+        that did not run out of memory. What was never measured is not there.
+        """
+        found = {}
+        with self.read() as tx:
+            for reference in references:
+                query = select(table.c.seconds).where(table.c.reference == reference, ~table.c.out_of_memory)
+                rows = tx.connection.execute(query.order_by(table.c.id.desc()).limit(LATELY)).scalars().all()
+                if (seconds := took(rows)) is not None:
+                    found[reference] = seconds
+        return found
 
     def model_figures(self, *, since: float = 0.0) -> list[ModelFigures]:
         """Times and memory by model and device, of runs that ended after `since`."""

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+from ledger.account import Role as AccountRole
+from ledger.audit import Actor
 from ledger.delivery import DeliveryEvent
 from ledger.identifiers import AETitle, DeliveryId, Digest, JobId, StudyId, Uid
 from ledger.job import Claim, NewJob, Outcome, Priority
@@ -11,6 +13,7 @@ from ledger.store.ledger import Ledger
 from ledger.study import Arrival
 from tests.peers.loopback import until
 
+OPERATOR = Actor("anna", AccountRole.OPERATOR, "192.0.2.7")
 CT = Uid("1.2.840.10008.5.1.4.1.1.2")
 LITTLE_ENDIAN = Uid("1.2.840.10008.1.2.1")
 

@@ -14,7 +14,7 @@ from ledger.job import JobEvent, JobState, LeaseLost
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from tests.ledger.site import close, finish, new_job, pass_by, slice_of
+from tests.ledger.site import OPERATOR, close, finish, new_job, pass_by, slice_of
 
 TABLES = {"study": study.TRANSITIONS, "job": job.TRANSITIONS, "delivery": delivery.TRANSITIONS}
 BLINK_S = 0.001
@@ -77,7 +77,7 @@ class AnyHistory(RuleBasedStateMachine):
     def decide_on_a_job(self, data, retry: bool) -> None:
         chosen = data.draw(st.sampled_from([found.id for found in self.ledger.jobs()]))
         with suppress(IllegalTransition):
-            (self.ledger.retry_job if retry else self.ledger.cancel_job)(chosen, "for a test")
+            (self.ledger.retry_job if retry else self.ledger.cancel_job)(chosen, "for a test", by=OPERATOR)
 
     @precondition(lambda self: self.ledger.deliveries())
     @rule(data=st.data(), lease_s=leases)
@@ -100,9 +100,9 @@ class AnyHistory(RuleBasedStateMachine):
         chosen = data.draw(st.sampled_from([found.id for found in self.ledger.deliveries()]))
         with suppress(IllegalTransition):
             if how == "retry":
-                self.ledger.retry_delivery(chosen, "for a test")
+                self.ledger.retry_delivery(chosen, "for a test", by=OPERATOR)
             elif how == "cancel":
-                self.ledger.cancel_delivery(chosen, "for a test")
+                self.ledger.cancel_delivery(chosen, "for a test", by=OPERATOR)
             elif how == "confirm":
                 self.ledger.confirm_delivery(chosen, "for a test")
             else:

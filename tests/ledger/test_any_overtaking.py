@@ -14,7 +14,7 @@ from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from tests.ledger.site import claim, close, finish, new_job, result, slice_of
+from tests.ledger.site import OPERATOR, claim, close, finish, new_job, result, slice_of
 
 PEERS = ("PACS", "RESEARCH")
 
@@ -139,7 +139,7 @@ class AnyOvertaking(RuleBasedStateMachine):
     def an_operator_sends_it_after_all(self, data) -> None:
         withdrawn = self.ledger.deliveries(states=[DeliveryState.CANCELLED], limit=1000)
         with suppress(IllegalTransition):
-            self.ledger.retry_delivery(data.draw(st.sampled_from(withdrawn)).id, "for a test")
+            self.ledger.retry_delivery(data.draw(st.sampled_from(withdrawn)).id, "for a test", by=OPERATOR)
 
     @invariant()
     def nothing_is_rejected_twice(self) -> None:

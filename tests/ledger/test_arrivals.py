@@ -11,6 +11,7 @@ from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from ledger.study import ArrivalKind, StudyState
 from tests.ledger.site import close, digest, new_job, pass_by, receive, slice_of
+from tests.patience import patient
 
 
 def kinds(receipts) -> list[str]:
@@ -203,7 +204,7 @@ def test_many_that_receive_the_same_at_once_record_it_once(ledger: Ledger) -> No
     start = threading.Barrier(6)
 
     def record(shift: int) -> list[str]:
-        start.wait(10)
+        start.wait(patient(10))
         numbers = [(n + shift) % 12 for n in range(8)]
         return kinds(ledger.record_arrivals([slice_of(f"1.2.{1 + n % 3}", n) for n in numbers]))
 

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+from ledger.account import Role
+from ledger.audit import Actor
 from ledger.channel import Channel, on_channels
 from ledger.identifiers import Uid
 from ledger.job import JobState, Priority
 from ledger.store.ledger import Ledger
-from tests.ledger.site import claim, close, digest, finish, new_job, receive
+from tests.ledger.site import OPERATOR, claim, close, digest, finish, new_job, receive
+
+BEN = Actor("ben", Role.ADMINISTRATOR, "192.0.2.8")
 
 
 def channel(**more: object) -> Channel:
@@ -16,8 +20,8 @@ def channel(**more: object) -> Channel:
 
 def test_a_name_that_was_promoted_means_that_version_until_another_is(ledger: Ledger) -> None:
     assert ledger.channels() == {}
-    ledger.promote("lung_ct", "1.0.0", by="anna", because="accepted")
-    ledger.promote("lung_ct", "2.0.0", by="ben", because="better")
+    ledger.promote("lung_ct", "1.0.0", by=OPERATOR, because="accepted")
+    ledger.promote("lung_ct", "2.0.0", by=BEN, because="better")
 
     (found,) = ledger.channels().values()
     assert (found.name, found.active, found.shadow, found.changed_by) == ("lung_ct", "2.0.0", None, "ben")
@@ -29,20 +33,20 @@ def test_a_name_that_was_promoted_means_that_version_until_another_is(ledger: Le
 
 
 def test_a_shadow_keeps_what_the_name_means_and_ends_where_it_is_promoted(ledger: Ledger) -> None:
-    ledger.shadow("lung_ct", "2.0.0", active="1.0.0", by="anna", because="try it")
+    ledger.shadow("lung_ct", "2.0.0", active="1.0.0", by=OPERATOR, because="try it")
     found = ledger.channels()["lung_ct"]
     assert (found.active, found.shadow) == ("1.0.0", "2.0.0")
 
-    ledger.shadow("lung_ct", "3.0.0", active="9.9.9", by="anna", because="newer")
+    ledger.shadow("lung_ct", "3.0.0", active="9.9.9", by=OPERATOR, because="newer")
     assert ledger.channels()["lung_ct"].active == "1.0.0"
-    ledger.promote("lung_ct", "3.0.0", by="anna", because="the same, faster")
+    ledger.promote("lung_ct", "3.0.0", by=OPERATOR, because="the same, faster")
     assert ledger.channels()["lung_ct"] == replace(ledger.channels()["lung_ct"], active="3.0.0", shadow=None)
 
 
 def test_without_a_channel_a_name_means_the_newest_again(ledger: Ledger) -> None:
-    ledger.promote("lung_ct", "1.0.0", by="anna", because="")
-    ledger.drop_channel("lung_ct", by="anna", because="always the newest")
-    ledger.drop_channel("lung_ct", by="anna", because="twice is once")
+    ledger.promote("lung_ct", "1.0.0", by=OPERATOR, because="")
+    ledger.drop_channel("lung_ct", by=OPERATOR, because="always the newest")
+    ledger.drop_channel("lung_ct", by=OPERATOR, because="twice is once")
 
     assert ledger.channels() == {}
     assert [one.event for one in ledger.history()] == ["promoted", "channel_dropped"]

@@ -8,7 +8,7 @@ from ledger.identifiers import JobId
 from ledger.job import JobEvent, JobState, Priority
 from ledger.store.ledger import Ledger
 from ledger.usage import WorkerReport
-from tests.ledger.site import claim, close, new_job, pass_by, queued_job, receive
+from tests.ledger.site import OPERATOR, claim, close, new_job, pass_by, queued_job, receive
 
 PATIENT = {"patience_s": 600.0, "affinity_s": 0.0, "fresh_s": 60.0}
 
@@ -152,7 +152,7 @@ def test_a_job_that_was_tried_before_keeps_its_place_among_urgent_overdue_and_fa
 
 def test_what_is_not_due_or_not_queued_is_not_chosen(ledger: Ledger) -> None:
     done, later = queued_job(ledger, "1.2.8"), queued_job(ledger, "1.2.9")
-    ledger.cancel_job(done, "not needed")
+    ledger.cancel_job(done, "not needed", by=OPERATOR)
     held = claim(ledger, later)
     ledger.return_job(held, JobEvent.RELEASED, because="disk full", retry_in_s=60, attempts_max=3)
 

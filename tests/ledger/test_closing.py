@@ -7,7 +7,7 @@ from ledger.result import Role
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, StudyState
-from tests.ledger.site import claim, close, finish, new_job, receive, send, slice_of
+from tests.ledger.site import OPERATOR, claim, close, finish, new_job, receive, send, slice_of
 
 
 def test_closing_opens_the_jobs_and_tells_the_queue_in_one_transaction(ledger: Ledger) -> None:
@@ -178,7 +178,7 @@ def test_a_new_report_names_the_one_that_its_destination_has(ledger: Ledger) -> 
     assert held.predecessor == report
     assert claim(ledger, other).predecessor is None
     # It is part of the new report's bytes, so nothing that happens later changes it.
-    ledger.cancel_delivery(ledger.deliveries_of(first)[-1].id, "the archive lost it")
+    ledger.cancel_delivery(ledger.deliveries_of(first)[-1].id, "the archive lost it", by=OPERATOR)
     ledger.return_job(held, JobEvent.CRASHED, because="", retry_in_s=0, attempts_max=3)
     assert claim(ledger, third).predecessor == report
 

@@ -1,10 +1,12 @@
 """What peers count and witnesses say is kept, so that anybody can tell what is missing, and who said so."""
 
+from dataclasses import replace
+
 import pytest
 
-from ledger.completeness import Statement, Witness
+from ledger.completeness import Shortfall, Statement, Witness
 from ledger.identifiers import AETitle, StudyId, Uid
-from ledger.job import JobState
+from ledger.job import JobEvent, JobState
 from ledger.promise import Reference
 from ledger.store.ledger import Ledger
 from ledger.study import Completeness, RoutingNote, StudyState
@@ -195,3 +197,46 @@ def test_studies_that_were_closed_incomplete_are_found_for_a_while(ledger: Ledge
     (found,) = ledger.incomplete(since=0.0)
     assert (found.study, found.closed_as) == (Uid("1.2.3"), Completeness.PARTIAL)
     assert ledger.incomplete(since=ledger.now() + 1) == []
+
+
+SHORT = Statement(witness=Witness.COUNT, by="PACS", because="3 of 5", ours=3, theirs=5)
+TIMER = Statement(witness=Witness.LONGEST_WAIT, because="overdue", decided=True)
+
+
+def test_a_job_of_an_incomplete_study_says_so_at_every_attempt(ledger: Ledger) -> None:
+    study_id = receive(ledger, "1.2.3")
+    (job_id,) = close(ledger, study_id, [new_job(ledger, study_id)], statements=[SHORT, TIMER])
+    first = claim(ledger, job_id)
+    assert first.shortfall == Shortfall(here=3, expected=5)
+    ledger.return_job(first, JobEvent.RELEASED, because="stopping", retry_in_s=0, attempts_max=3)
+    assert claim(ledger, job_id).shortfall == first.shortfall
+
+    # What comes later, and what is said then, is of another job.
+    receive(ledger, "1.2.3", [4, 5])
+    whole = replace(SAID, ours=5, theirs=5)
+    (later,) = close(
+        ledger, study_id, [new_job(ledger, study_id)], closed_as=Completeness.COMPLETE, statements=[whole]
+    )
+    assert claim(ledger, later).shortfall is None
+
+
+def test_nobody_invents_a_shortfall(ledger: Ledger) -> None:
+    study_id = receive(ledger, "1.2.3")
+    unknown = Statement(witness=Witness.COUNT, by="PACS", because="no answer", ours=3)
+    (job_id,) = close(ledger, study_id, [new_job(ledger, study_id)], statements=[unknown, SAID, TIMER])
+    assert claim(ledger, job_id).shortfall is None
+
+
+def test_a_series_that_was_routed_before_the_closing_knows_of_none(ledger: Ledger) -> None:
+    study_id = receive(ledger, "1.2.3")
+    (series,) = ledger.series_held(study_id)
+    (job_id,) = ledger.route_series(
+        study_id,
+        series.series_id,
+        seen_instances=3,
+        notes=[],
+        statement=SAID,
+        jobs=[new_job(ledger, study_id)],
+    )
+    close(ledger, study_id, statements=[SHORT, TIMER])
+    assert claim(ledger, job_id).shortfall is None

@@ -7,7 +7,7 @@ from ledger.result import Role
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from tests.ledger.site import claim, close, finish, new_job, pass_by, queued_job, send, slice_of
+from tests.ledger.site import OPERATOR, claim, close, finish, new_job, pass_by, queued_job, send, slice_of
 
 BLINK_S = 0.02
 
@@ -56,7 +56,7 @@ def test_a_leaf_that_will_not_go_does_not_hold_the_root_for_ever(ledger: Ledger,
     if end == "refused":
         assert send(ledger, leaf, DeliveryEvent.REFUSED, status=0xA900) is DeliveryState.PARKED
     else:
-        ledger.cancel_delivery(leaf, "the archive takes no SEG")
+        ledger.cancel_delivery(leaf, "the archive takes no SEG", by=OPERATOR)
     assert root in [hint.subject_id for hint in ledger.unpublished()]
     assert claimable(ledger, root)
 
@@ -115,7 +115,7 @@ def test_sent_is_not_yet_committed(ledger: Ledger) -> None:
     assert ledger.sent_deliveries(10) == []
     assert state(ledger, leaf) is DeliveryState.COMMITTED
     with pytest.raises(IllegalTransition):
-        ledger.cancel_delivery(leaf, "too late")
+        ledger.cancel_delivery(leaf, "too late", by=OPERATOR)
 
 
 def test_a_peer_that_never_proves_anything_does_not_hide_the_others(ledger: Ledger) -> None:
@@ -160,9 +160,11 @@ def test_a_sender_that_was_overtaken_can_change_nothing(ledger: Ledger) -> None:
 def test_a_refused_delivery_goes_again_when_an_operator_asks(ledger: Ledger) -> None:
     leaf, root = leaf_and_root(ledger)
     send(ledger, leaf, DeliveryEvent.REFUSED, status=0xC000)
-    ledger.retry_delivery(leaf, "the archive was mended")
+    ledger.retry_delivery(leaf, "the archive was mended", by=OPERATOR)
     assert not claimable(ledger, root)
     assert claimable(ledger, leaf)
-    for act in (ledger.retry_delivery, ledger.cancel_delivery, ledger.confirm_delivery):
+    for act in (ledger.retry_delivery, ledger.cancel_delivery):
         with pytest.raises(NotInLedger, match="there is no delivery 99"):
-            act(DeliveryId(99), "for a test")
+            act(DeliveryId(99), "for a test", by=OPERATOR)
+    with pytest.raises(NotInLedger, match="there is no delivery 99"):
+        ledger.confirm_delivery(DeliveryId(99), "for a test")

@@ -8,6 +8,7 @@ import pytest
 
 from ledger import failpoint as module
 from ledger.failpoint import NAMES, FailpointReached, UnknownFailpoint, arm, disarm, failpoint
+from tests.patience import patient
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -55,7 +56,7 @@ def test_what_cannot_be_armed_is_refused(text: str) -> None:
 def test_kill_is_a_real_kill() -> None:
     script = SCRIPT.format(action="kill")
     ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=30, check=False
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=patient(30), check=False
     )
     assert ended.returncode == -signal.SIGKILL
     assert ended.stdout == b""
@@ -70,7 +71,7 @@ def test_stop_stops_until_it_is_continued() -> None:
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
         process.send_signal(signal.SIGCONT)
-        assert process.communicate(timeout=30)[0] == b"alive\n"
+        assert process.communicate(timeout=patient(30))[0] == b"alive\n"
 
 
 @pytest.mark.fault
@@ -98,7 +99,7 @@ thread.join()
                 os.read(process.stdout.fileno(), 1)
         finally:
             process.send_signal(signal.SIGCONT)
-        process.wait(30)
+        process.wait(patient(30))
         assert process.stdout.read() == b"on"
 
 

@@ -9,7 +9,7 @@ from ledger.identifiers import JobId, StudyId
 from ledger.job import EARLIER, JobState, NewJob
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from tests.ledger.site import claim, close, digest, finish, new_job, receive, send, slice_of
+from tests.ledger.site import OPERATOR, claim, close, digest, finish, new_job, receive, send, slice_of
 
 PATIENT = {"PatientID": "P1"}
 
@@ -231,7 +231,7 @@ def test_an_earlier_study_stays_while_a_job_of_another_study_needs_it(ledger: Le
     with pytest.raises(IllegalTransition, match=f"job {job_id} of another study needs its images"):
         ledger.purge_study(earlier.id, "old")
 
-    ledger.cancel_job(job_id, "for a test")
+    ledger.cancel_job(job_id, "for a test", by=OPERATOR)
     assert earlier.id in [one.id for one in ledger.purgeable_studies(older_than=ledger.now() + 1)]
     assert study_id != earlier.id
 
@@ -241,10 +241,10 @@ def test_a_cancelled_job_whose_earlier_study_was_purged_runs_again_only_when_tha
 ) -> None:
     study_id, job_id = timeline(ledger, "1.2.1")
     earlier = next(one.id for one in ledger.studies() if str(one.study) == "1.2.1")
-    ledger.cancel_job(job_id, "for a test")
+    ledger.cancel_job(job_id, "for a test", by=OPERATOR)
     ledger.purge_study(earlier, "old")
     with pytest.raises(IllegalTransition, match="images that it needs were purged"):
-        ledger.retry_job(job_id, "please")
+        ledger.retry_job(job_id, "please", by=OPERATOR)
     assert ledger.study(study_id).state == "closed"
 
     (mine,) = ledger.series_of(study_id)

@@ -10,7 +10,8 @@ from ledger.result import Role
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from tests.ledger.site import claim, finish, pass_by, queued_job, slice_of
+from tests.ledger.site import OPERATOR, claim, finish, pass_by, queued_job, slice_of
+from tests.patience import patient
 
 BLINK_S = 0.02
 
@@ -41,14 +42,14 @@ def test_of_many_that_claim_at_once_exactly_one_gets_the_job(ledger: Ledger) -> 
     claims = []
 
     def take(name: str) -> None:
-        start.wait(10)
+        start.wait(patient(10))
         claims.append(ledger.claim_job(job_id, owner=name, lease_s=60, attempts_max=3))
 
     threads = [threading.Thread(target=take, args=(f"gpu-{n}",)) for n in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
     won = [held for held in claims if held is not None]
     assert (len(claims), len(won)) == (12, 1)
     assert ledger.job(job_id).lease_owner == won[0].owner
@@ -59,7 +60,7 @@ def test_what_does_not_exist_cannot_be_claimed_or_cancelled(ledger: Ledger) -> N
     assert ledger.claim_job(JobId(7), owner="a", lease_s=1, attempts_max=3) is None
     for act in (ledger.cancel_job, ledger.retry_job):
         with pytest.raises(NotInLedger, match="there is no job 7"):
-            act(JobId(7), "for a test")
+            act(JobId(7), "for a test", by=OPERATOR)
 
 
 def test_finishing_records_results_and_opens_a_delivery_to_each_destination(ledger: Ledger) -> None:
@@ -211,20 +212,20 @@ def test_a_job_whose_attempts_are_used_up_is_parked_when_it_is_claimed(ledger: L
 def test_an_operator_can_withdraw_and_ask_again(ledger: Ledger) -> None:
     job_id = queued_job(ledger)
     held = claim(ledger, job_id)
-    ledger.cancel_job(job_id, "wrong patient")
+    ledger.cancel_job(job_id, "wrong patient", by=OPERATOR)
     assert ledger.job(job_id).state is JobState.CANCELLED
     with pytest.raises(LeaseLost):
         finish(ledger, held)
     with pytest.raises(IllegalTransition, match="a cancelled job cannot be withdrawn"):
-        ledger.cancel_job(job_id, "again")
+        ledger.cancel_job(job_id, "again", by=OPERATOR)
 
-    ledger.retry_job(job_id, "right patient after all")
+    ledger.retry_job(job_id, "right patient after all", by=OPERATOR)
     assert (ledger.job(job_id).state, ledger.job(job_id).attempts) == (JobState.QUEUED, 0)
     again = claim(ledger, job_id)
     assert (again.attempt, again.epoch) == (1, 2)
     finish(ledger, again)
     with pytest.raises(IllegalTransition, match="a done job cannot be resubmitted"):
-        ledger.retry_job(job_id, "once more")
+        ledger.retry_job(job_id, "once more", by=OPERATOR)
 
 
 def test_history_tells_a_job_from_its_opening_to_its_end(ledger: Ledger) -> None:

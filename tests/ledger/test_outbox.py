@@ -7,7 +7,7 @@ from ledger.hint import HintKind
 from ledger.job import JobEvent, JobState, Priority
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
-from tests.ledger.site import claim, close, finish, new_job, pass_by, queued_job, receive
+from tests.ledger.site import OPERATOR, claim, close, finish, new_job, pass_by, queued_job, receive
 
 BLINK_S = 0.02
 
@@ -79,10 +79,10 @@ def test_a_delivery_that_the_queue_forgot_is_hinted_at_but_not_the_root_before_i
 
 def test_hints_of_what_is_no_longer_to_be_done_are_never_given(ledger: Ledger) -> None:
     job_id = queued_job(ledger)
-    ledger.cancel_job(job_id, "for a test")
+    ledger.cancel_job(job_id, "for a test", by=OPERATOR)
     assert subjects(ledger) == []
     assert sweep(ledger).forgotten == 1
-    ledger.retry_job(job_id, "after all")
+    ledger.retry_job(job_id, "after all", by=OPERATOR)
     assert subjects(ledger) == [(HintKind.JOB, job_id)]
 
 

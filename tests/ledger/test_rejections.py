@@ -11,7 +11,7 @@ from ledger.rejection import OwedNote
 from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
-from tests.ledger.site import claim, close, finish, new_job, receive, result, send, slice_of
+from tests.ledger.site import OPERATOR, claim, close, finish, new_job, receive, result, send, slice_of
 from tests.ledger.test_migration_0002 import at_revision
 
 S, R = Role.SEGMENTATION, Role.REPORT
@@ -81,7 +81,7 @@ def test_a_newer_result_that_the_peer_refuses_in_part_leaves_the_older_one_in_pl
     commit(ledger, second, R)
     assert owed(ledger) == []
 
-    ledger.retry_delivery(segmentation.id, "the archive learned it")
+    ledger.retry_delivery(segmentation.id, "the archive learned it", by=OPERATOR)
     commit(ledger, second, S)
     assert owed(ledger) == [(second, "PACS", [(first, S), (first, R)])]
 
@@ -191,7 +191,7 @@ def test_the_same_note_to_two_peers_is_one_result_with_two_deliveries(ledger: Le
     second = opened(ledger, 4, to=("PACS", "RESEARCH"))
     assert {d.state for d in ledger.deliveries_of(first)} == {DeliveryState.CANCELLED}
     for one in ledger.deliveries_of(first):
-        ledger.retry_delivery(one.id, "an operator wants it all the same")
+        ledger.retry_delivery(one.id, "an operator wants it all the same", by=OPERATOR)
     for peer in ("PACS", "RESEARCH"):
         commit(ledger, first, peer=peer)
     finish(ledger, claim(ledger, second))
@@ -280,7 +280,7 @@ def test_an_older_result_that_an_operator_sends_after_all_is_rejected_as_well(le
     (one,) = ledger.owed_notes(["PACS"])
     open_note(ledger, one)
 
-    ledger.retry_delivery(delivery(ledger, first, R).id, "somebody wants to see it")
+    ledger.retry_delivery(delivery(ledger, first, R).id, "somebody wants to see it", by=OPERATOR)
     assert owed(ledger) == []
     commit(ledger, first, R)
     assert owed(ledger) == [(second, "PACS", [(first, R)])]

@@ -4,7 +4,18 @@ from ledger.delivery import DeliveryEvent
 from ledger.store.ledger import Ledger
 from ledger.study import StudyState
 from ledger.transition import IllegalTransition
-from tests.ledger.site import claim, close, digest, finish, new_job, queued_job, receive, send, slice_of
+from tests.ledger.site import (
+    OPERATOR,
+    claim,
+    close,
+    digest,
+    finish,
+    new_job,
+    queued_job,
+    receive,
+    send,
+    slice_of,
+)
 
 
 def purgeable(ledger: Ledger) -> list[str]:
@@ -46,7 +57,7 @@ def test_what_is_open_or_owed_stays(ledger: Ledger) -> None:
             ledger.purge_study(study.id, "30 days old")
     assert ledger.counts().instances == 18
 
-    ledger.cancel_delivery(leaf, "not wanted")
+    ledger.cancel_delivery(leaf, "not wanted", by=OPERATOR)
     assert purgeable(ledger) == ["1.2.6"]
 
 
@@ -98,22 +109,22 @@ def test_a_purged_study_that_is_sent_again_is_open_again_and_counts_what_is_held
 def test_a_cancelled_job_of_a_purged_study_runs_again_only_when_its_images_are_back(ledger: Ledger) -> None:
     job_id = queued_job(ledger)
     study_id = ledger.job(job_id).study_id
-    ledger.cancel_job(job_id, "for a test")
+    ledger.cancel_job(job_id, "for a test", by=OPERATOR)
     ledger.purge_study(study_id, "old")
     with pytest.raises(IllegalTransition, match="the images of its study were purged"):
-        ledger.retry_job(job_id, "please")
+        ledger.retry_job(job_id, "please", by=OPERATOR)
 
     receive(ledger, "1.2.3")
     assert close(ledger, study_id, [new_job(ledger, study_id)]) == []
-    ledger.retry_job(job_id, "please")
+    ledger.retry_job(job_id, "please", by=OPERATOR)
     assert len(claim(ledger, job_id).inputs) == 3
 
 
 def test_a_cancelled_delivery_of_a_purged_study_cannot_be_sent(ledger: Ledger) -> None:
     leaf, root = finish(ledger, claim(ledger, queued_job(ledger)))
     for delivery_id in (leaf, root):
-        ledger.cancel_delivery(delivery_id, "for a test")
+        ledger.cancel_delivery(delivery_id, "for a test", by=OPERATOR)
     (study,) = ledger.studies()
     ledger.purge_study(study.id, "old")
     with pytest.raises(IllegalTransition, match="its file was purged"):
-        ledger.retry_delivery(leaf, "please")
+        ledger.retry_delivery(leaf, "please", by=OPERATOR)

@@ -20,6 +20,7 @@ from ledger.store.ledger import Ledger
 from ledger.store.migrate import LedgerTooNew
 from tests.ledger.conftest import empty_database
 from tests.ledger.site import claim, finish, queued_job, receive
+from tests.patience import patient
 
 VERSIONS = Path(__file__).resolve().parents[2] / "ledger" / "migrations" / "versions"
 
@@ -42,7 +43,7 @@ def test_starting_again_changes_nothing(settings: LedgerSettings) -> None:
 
 
 def _start(url: str, gate) -> int:
-    gate.wait(30)
+    gate.wait(patient(30))
     with Ledger.open(LedgerSettings(url=url)) as ledger:
         return int(receive(ledger, "1.2.3"))
 
@@ -190,7 +191,7 @@ def test_a_ledger_that_is_open_twice_in_a_process_still_sees_what_others_write(t
         assert first.studies() == second.studies() == []
         other = multiprocessing.get_context("spawn").Process(target=_receive_and_leave, args=(settings.url,))
         other.start()
-        other.join(30)
+        other.join(patient(30))
         assert other.exitcode == 0
         assert len(first.studies()) == len(second.studies()) == 1
         receive(first, "1.2.4")

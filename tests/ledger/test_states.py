@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import commitment, delivery, job, promise, study
+from ledger import commitment, delivery, job, notification, promise, study, workitem
 from ledger.transition import IllegalTransition, advance, mermaid, states_before
 
 MACHINES = [
@@ -27,11 +27,25 @@ MACHINES = [
         id="commitment",
     ),
     pytest.param(
+        notification.TRANSITIONS,
+        notification.NotificationState,
+        notification.NotificationEvent,
+        notification.NotificationState.WAITING,
+        id="notification",
+    ),
+    pytest.param(
         promise.TRANSITIONS,
         promise.PromiseState,
         promise.PromiseEvent,
         promise.PromiseState.ASKED,
         id="promise",
+    ),
+    pytest.param(
+        workitem.TRANSITIONS,
+        workitem.WorkitemState,
+        workitem.WorkitemEvent,
+        workitem.WorkitemState.LISTED,
+        id="workitem",
     ),
 ]
 
