@@ -36,6 +36,8 @@ def write_enhanced(
         delattr(instance, moved)
     for moved in ("RescaleIntercept", "RescaleSlope", "RescaleType", "WindowCenter", "WindowWidth"):
         delattr(instance, moved)
+    if "ContrastBolusAgent" in instance:  # Enhanced CT describes it by codes, which a phantom has none of
+        del instance.ContrastBolusAgent
     del instance.AcquisitionDate, instance.AcquisitionTime
     instance.SOPClassUID = EnhancedCTImageStorage
     instance.SOPInstanceUID = str(uid_of(str(instance.SeriesInstanceUID), "enhanced"))

@@ -101,9 +101,7 @@ def series_header(
     # Value 3 says "no localizer" (PS3.3 §C.8.2.1.1.1), whatever the plane.
     header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"] if axial else ["DERIVED", "SECONDARY", "AXIAL"]
     header.AcquisitionNumber = 1
-    header.KVP = 120
-    header.ConvolutionKernel = "STANDARD"
-    header.SliceThickness = decimal(geometry.spacing_between_slices)
+    _acquisition(header, phantom)
     header.PixelSpacing = [decimal(value) for value in geometry.pixel_spacing]
     orientation = geometry.get_plane_orientation()[0].ImageOrientationPatient
     header.ImageOrientationPatient = [decimal(value) for value in orientation]
@@ -116,6 +114,17 @@ def series_header(
     header.RescaleIntercept, header.RescaleSlope, header.RescaleType = RESCALE_INTERCEPT, 1, "HU"
     header.WindowCenter, header.WindowWidth = -500, 1500
     return header
+
+
+def _acquisition(header: Dataset, phantom: Phantom) -> None:
+    """How the scanner of the phantom worked; a plain chest's is 120 kV with a standard kernel."""
+    scanner = phantom.scanner
+    header.KVP = decimal(scanner.kvp) if scanner else 120
+    header.ConvolutionKernel = scanner.kernel.upper() if scanner else "STANDARD"
+    profile = scanner.slice_profile_mm if scanner else None
+    header.SliceThickness = decimal(profile or phantom.geometry.spacing_between_slices)
+    if phantom.contrast_hu:
+        header.ContrastBolusAgent = "Iodine"
 
 
 def decimal(value: float) -> DSfloat:

@@ -9,7 +9,7 @@ tilts or reverses a series still knows the truth. The same arguments make the sa
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import highdicom as hd
 import numpy as np
@@ -19,6 +19,18 @@ from scipy.spatial.transform import Rotation
 
 from models.training import chest_anatomy as anatomy
 from models.training import chest_trees as trees
+from models.training.lesions import (
+    Calcification,
+    CalciumTruth,
+    Disease,
+    LookAlike,
+    Nodule,
+    NoduleTruth,
+)
+from models.training.scanners import Scanner
+
+if TYPE_CHECKING:
+    from models.training.thorax_build import Build
 
 Position = Literal["HFS", "FFS", "HFP", "FFP"]  # Patient Position (0018,5100)
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -53,6 +65,21 @@ class Phantom:
     left: LungTruth | None
     seed: int
     position: Position
+    # Of the full thorax only; None, empty or 120 kV of a plain chest.
+    tissue: NDArray[np.uint8] | None = None  #: `thorax_layers.Tissue` of every voxel
+    lobes: NDArray[np.uint8] | None = None  #: 1 … 3 right upper, middle, lower, 4 and 5 left upper, lower
+    vessels: NDArray[np.bool_] | None = None  #: within the lungs
+    fissures: NDArray[np.bool_] | None = None
+    disease: NDArray[np.uint8] | None = (
+        None  #: 1 emphysema, 2 consolidation, 3 effusion, 4 scar, 5 ground glass
+    )
+    nodule_labels: NDArray[np.uint8] | None = None  #: 1, 2, … in the order of `nodules`
+    calcium_labels: NDArray[np.uint8] | None = None
+    nodules: tuple[NoduleTruth, ...] = ()
+    calcium: tuple[CalciumTruth, ...] = ()
+    mimics: tuple[LookAlike, ...] = ()
+    scanner: Scanner | None = None
+    contrast_hu: float = 0.0
 
     @property
     def volume(self) -> hd.Volume:
@@ -108,11 +135,48 @@ def chest(
     emphysema: float = 0.0,
     noise_hu: float = 14.0,
     threads: int = 2,
+    nodules: tuple[Nodule, ...] = (),
+    mimics: tuple[LookAlike, ...] = (),
+    diseases: tuple[Disease, ...] = (),
+    calcifications: tuple[Calcification, ...] = (),
+    contrast_hu: float = 0.0,
+    scanner: Scanner | None = None,
+    build: "Build | None" = None,
+    full: bool = False,
+    device: str = "cpu",
 ) -> Phantom:
     """The chest on a grid of `shape` (slices, rows, columns); without a spacing the grid covers all of it.
 
     `emphysema` is the part of the lungs (0 … 1) that is destroyed; `noise_hu` is the noise's deviation.
+
+    With nothing else asked for this is the plain chest. Whoever asks for a nodule, a look-alike, a disease, a
+    calcification, contrast (`contrast_hu`: what blood gains at 120 kV), a scanner, a build or the `full` one
+    gets the full thorax (`thorax`): another anatomy, in the same frame, with all its truth. There a scanner's
+    noise is its own; `noise_hu` counts where none is given. `device` may be a GPU's name.
     """
+    if full or nodules or mimics or diseases or calcifications or contrast_hu or scanner or build:
+        illness = (Disease(kind="emphysema", extent=emphysema),) if emphysema > 0 else ()
+        return _full(
+            grid(
+                shape,
+                spacing_mm,
+                position=position,
+                plane=plane,
+                tilt_deg=tilt_deg,
+                centre_mm=centre_mm,
+                frame_of_reference=f"2.25.{(1 << 101) + seed}",
+            ),
+            seed,
+            position,
+            scanner or Scanner(noise_hu=noise_hu),
+            device,
+            build=build,
+            nodules=nodules,
+            mimics=mimics,
+            diseases=diseases + illness,
+            calcifications=calcifications,
+            contrast_hu=contrast_hu,
+        )
     uid = f"2.25.{(1 << 100) + seed}"
     geometry = grid(
         shape,
@@ -173,6 +237,66 @@ def chest(
         left=measured(LEFT_LUNG),
         seed=seed,
         position=position,
+    )
+
+
+#: By the number of a lobe: none, three on the right, two on the left.
+_SIDE_OF_LOBE = np.array([0, *[RIGHT_LUNG] * 3, *[LEFT_LUNG] * 2], np.uint8)
+
+
+def _full(
+    geometry: hd.VolumeGeometry,
+    seed: int,
+    position: Position,
+    scanner: Scanner,
+    device: str,
+    *,
+    build: "Build | None",
+    nodules: tuple[Nodule, ...],
+    mimics: tuple[LookAlike, ...],
+    diseases: tuple[Disease, ...],
+    calcifications: tuple[Calcification, ...],
+    contrast_hu: float,
+) -> Phantom:
+    """The full thorax on the grid `geometry`."""
+    # torch, which a plain chest does not need
+    from models.training.thorax import Patient, draw  # noqa: PLC0415
+    from models.training.thorax_build import ADULT  # noqa: PLC0415
+
+    patient = Patient(
+        seed=seed,
+        build=build or ADULT,
+        nodules=nodules,
+        mimics=mimics,
+        diseases=diseases,
+        calcifications=calcifications,
+        contrast_hu=contrast_hu,
+        prone=position.endswith("P"),
+    )
+    drawn = draw(patient, geometry, scanner, device=device)
+    truth = _SIDE_OF_LOBE[drawn.lobes]
+    measured = partial(_measure, drawn.hu, truth, voxel_ml=geometry.voxel_volume / 1000)
+    return Phantom(
+        hu=drawn.hu,
+        geometry=geometry,
+        truth=truth,
+        airways=drawn.airways,
+        right=measured(RIGHT_LUNG),
+        left=measured(LEFT_LUNG),
+        seed=seed,
+        position=position,
+        tissue=drawn.tissue,
+        lobes=drawn.lobes,
+        vessels=drawn.vessels,
+        fissures=drawn.fissures,
+        disease=drawn.disease,
+        nodule_labels=drawn.nodule_labels,
+        calcium_labels=drawn.calcium_labels,
+        nodules=drawn.nodules,
+        calcium=drawn.calcium,
+        mimics=mimics,
+        scanner=scanner,
+        contrast_hu=contrast_hu,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from models.training.phantom_enhanced import write_enhanced
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
+from models.training.scanners import Scanner
 from tests.peers.programs import find
 
 SMALL = (24, 48, 48)
@@ -81,6 +82,23 @@ def test_any_attribute_can_be_asked_for(tmp_path) -> None:
 
     assert instance.ConvolutionKernel == "B70f"
     assert str(instance.PatientName) == "Müller^Ann"
+
+
+@pytest.mark.peer
+def test_a_full_thorax_says_how_it_was_scanned_in_both_forms(tmp_path) -> None:
+    phantom = chest(SMALL, contrast_hu=200, scanner=Scanner(kvp=100, kernel="sharp", slice_profile_mm=15.0))
+
+    path = write_series(phantom, tmp_path / "single")[0]
+    (enhanced,) = write_enhanced(phantom, tmp_path / "enhanced")
+
+    instance = pydicom.dcmread(path)
+    assert (instance.KVP, instance.ConvolutionKernel, instance.SliceThickness) == (100, "SHARP", 15)
+    assert instance.ContrastBolusAgent == "Iodine"
+    for written in (path, enhanced):
+        checked = subprocess.run(
+            [find("dciodvfy"), "-new", written], capture_output=True, text=True, check=False
+        )
+        assert "Error" not in checked.stderr, checked.stderr
 
 
 @pytest.mark.peer
