@@ -73,7 +73,7 @@ def measure(asked: argparse.Namespace) -> None:
     )
     if findings.label_map is None:
         sys.exit(f"refused: {findings.because}")
-    found, true = findings.label_map > 0, truth > 0
+    found, true = np.isin(findings.label_map, (1, 2)), truth > 0  # airways are no lung
     print(f"Dice of both lungs {2 * (found & true).sum() / (found.sum() + true.sum()):.4f}")
 
 

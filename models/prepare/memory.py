@@ -5,6 +5,8 @@ On the host it is resident memory of this process, as the kernel counts it; so m
 time. On a GPU it is what torch's allocator gave out, without the context of the driver.
 """
 
+import ctypes
+import gc
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,20 @@ _STATUS = Path("/proc/self/status")
 _FORGET_PEAK = "5"  # proc(5): resets the peak resident set size
 
 
+#: Only the GNU C library has it.
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def settle() -> None:
+    """Give back to the kernel what nothing in this process uses any more.
+
+    Else new work takes it again without being seen: it would seem to need nothing.
+    """
+    gc.collect()
+    if _TRIM is not None:
+        _TRIM(0)
+
+
 def measured(work: Callable[[], Answer], device: str = "cpu") -> tuple[Answer, Memory]:
     """(what `work` gave, the peak of what was taken on top of what was held before), bytes.
 
@@ -32,6 +48,7 @@ def measured(work: Callable[[], Answer], device: str = "cpu") -> tuple[Answer, M
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         held = torch.cuda.memory_allocated(device)
+    settle()
     forgotten = _forget_peak()
     before = resident() if forgotten else _peak()
     answer = work()

@@ -8,6 +8,7 @@ that can change: a distance transform of the whole chest would take most of a ru
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
@@ -90,3 +91,20 @@ def fill_cavities(mask: Mask) -> Mask:
         box = box_of(mask)
         filled[box] = ndimage.binary_fill_holes(mask[box], FACES)
     return filled
+
+
+def convex_hull(plane: Mask) -> Mask:
+    """The convex hull of a mask (y, x); nothing where its points span no area."""
+    edge = plane & ~ndimage.binary_erosion(plane)
+    points = np.argwhere(edge)
+    if len(points) < 3:
+        return np.zeros_like(plane)
+    try:
+        planes = ConvexHull(points).equations  # (n, 3): inside is a·y + b·x + c ≤ 0
+    except QhullError:
+        return np.zeros_like(plane)
+    y, x = np.ogrid[: plane.shape[0], : plane.shape[1]]
+    inside = np.ones(plane.shape, np.bool_)
+    for a, b, c in planes:
+        inside &= a * y + b * x + c <= 1e-6
+    return inside

@@ -57,6 +57,15 @@ def reduce_volume(array: NDArray[np.generic], shape: Triple, device: torch.devic
     return reduced
 
 
+def on_source(mask: NDArray[np.bool_], shape: Triple) -> NDArray[np.bool_]:
+    """A mask (z, y, x) of the working grid at the centre of every voxel of a grid of `shape`."""
+    at = [
+        np.minimum(((np.arange(many) + 0.5) * few / many).astype(int), few - 1)
+        for few, many in zip(mask.shape, shape, strict=True)
+    ]
+    return np.asarray(mask[np.ix_(*at)])
+
+
 def enlarge(
     fields: NDArray[np.float32], shape: Triple, slices: slice, device: torch.device
 ) -> Iterator[tuple[slice, Tensor]]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from models.contract import BrokenModel, Memory
 from models.prepare.demand import demand
 from models.prepare.ladder import OverLimit, Plan
+from models.prepare.progress import tell
 from models.prepare.reducers import Reducer, Reduction, reducer_of
 from models.prepare.slab import Slab
 from models.prepare.tiling import Padding, Place, Starts, Tiling, gaussian, monai_starts, part_of
@@ -202,9 +203,11 @@ class _Run:
             del logits
             if not arriving.underway:
                 yield from zip(group, arriving.there(), strict=True)
+                tell(first + len(group), len(places))
                 continue
             if waiting is not None:
                 yield from zip(waiting[0], waiting[1].there(), strict=True)
+                tell(first, len(places))
             waiting = group, arriving
         if waiting is not None:
             yield from zip(waiting[0], waiting[1].there(), strict=True)

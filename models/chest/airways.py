@@ -27,6 +27,7 @@ _THRESHOLDS_HU = tuple(range(-990, -855, 10))
 _VOLUME_MAX_ML = 80.0  # trachea and bronchi of a large adult: about 50 ml
 _BURST = 1.6  # the lungs have burst in where 10 HU more make the tree so many times larger
 _BURST_FLOOR_ML = 25.0  # below it, growth is the trachea filling up
+_BEGUN_ML = 5.0  # below it, what was kept is no trachea yet: even air fills it in one step
 _TONGUE_MM = 7.5  # half as wide as the widest main bronchus
 _REACH_MM = 55.0  # the left main bronchus is about 50 mm long
 _TOUCH_MM = 5.0
@@ -37,10 +38,12 @@ WALL_MM = 2.0  # added around the air: the wall, as thick as it looks on a worki
 
 @dataclass(frozen=True, slots=True)
 class Airways:
-    """What was found of the airways; `mask` is empty where no trachea was."""
+    """What was found of the airways; both masks are empty where no trachea was."""
 
-    mask: Mask
-    seed: tuple[int, int, int] | None
+    mask: Mask  #: air and wall
+    lumen: Mask  #: air alone
+    seed: tuple[int, int, int] | None  #: a voxel (z, y, x) in the trachea
+    carina: tuple[int, int, int] | None  #: where the trachea divides, or its lower end where that is not seen
 
     @property
     def found(self) -> bool:
@@ -53,12 +56,13 @@ def find_airways(hu: NDArray[np.float32], body: Mask, air: Mask, spacing_mm: Spa
     none = np.zeros_like(body)
     seed = _trachea(hu, body, spacing_mm)
     if seed is None:
-        return Airways(none, None)
+        return Airways(none, none, None, None)
     lumen = _grow(hu, body, seed, float(np.prod(spacing_mm)) / 1000)
     if lumen is None:
-        return Airways(none, None)
-    lumen |= _tongues(hu, air & ~dilate(lumen, WALL_MM, spacing_mm), lumen, seed[0], spacing_mm)
-    return Airways(dilate(lumen, WALL_MM, spacing_mm), seed)
+        return Airways(none, none, None, None)
+    carina = _carina(lumen, seed[0], spacing_mm)
+    lumen |= _tongues(hu, air & ~dilate(lumen, WALL_MM, spacing_mm), lumen, carina, spacing_mm)
+    return Airways(dilate(lumen, WALL_MM, spacing_mm), lumen, seed, carina)
 
 
 def _trachea(hu: NDArray[np.float32], body: Mask, spacing_mm: Spacing) -> tuple[int, int, int] | None:
@@ -122,7 +126,8 @@ def _grow(hu: NDArray[np.float32], body: Mask, seed: tuple[int, int, int], voxel
             continue
         tree = labels == labels[at]
         tree_ml = float(tree.sum()) * voxel_ml
-        if tree_ml > _VOLUME_MAX_ML or (tree_ml > _BURST_FLOOR_ML and kept_ml and tree_ml > _BURST * kept_ml):
+        burst = kept_ml > _BEGUN_ML and tree_ml > max(_BURST_FLOOR_ML, _BURST * kept_ml)
+        if burst or tree_ml > _VOLUME_MAX_ML:
             break
         kept, kept_ml = tree, tree_ml
     if kept is None:
@@ -132,12 +137,13 @@ def _grow(hu: NDArray[np.float32], body: Mask, seed: tuple[int, int, int], voxel
     return lumen
 
 
-def _tongues(hu: NDArray[np.float32], air: Mask, lumen: Mask, top: int, spacing_mm: Spacing) -> Mask:
+def _tongues(
+    hu: NDArray[np.float32], air: Mask, lumen: Mask, carina: tuple[int, int, int], spacing_mm: Spacing
+) -> Mask:
     """Air that reaches from the end of `lumen` towards the lungs, is nowhere thicker than a bronchus, and is
     as dark as air: a thin tongue of lung between heart and aorta is not.
     """
     tongues = np.zeros_like(air)
-    carina = _carina(lumen, top, spacing_mm)
     sphere = tuple(
         slice(max(0, at - round(_REACH_MM / step)), at + round(_REACH_MM / step) + 1)
         for at, step in zip(carina, spacing_mm, strict=True)

@@ -1,0 +1,1 @@
+"""What is measured of each built-in model: see `benchmarks.measured`."""
