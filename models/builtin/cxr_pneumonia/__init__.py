@@ -1,0 +1,1 @@
+"""Pneumonia on frontal chest radiographs: see CARD.md."""

@@ -1,0 +1,1 @@
+"""Breast area and percent density on a mammogram, estimated without weights: thresholds and shape."""
