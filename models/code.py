@@ -3,7 +3,9 @@ The digest of the code that decides a model's answers: its own, its runtime's, a
 
 A runtime's code is its module with every module of `models` that it imports or names in full, directly or
 not, as their source says, the tables that lie beside them, and the version of the library that makes its
-networks; so another line in another runtime changes nothing. PyTorch's version is not counted.
+networks; so another line in another runtime changes nothing. A built-in model has no runtime: its code are
+the modules of `models` that its own files import, directly or not, such as `models.chest`; so another line
+in another built-in model changes nothing. PyTorch's version is not counted.
 """
 
 import ast
@@ -18,6 +20,8 @@ from ledger.identifiers import Digest
 
 _MODELS = Path(__file__).parent
 _PREPARE = _MODELS / "prepare"  # Its code decides voxels, so it is part of what a model is.
+#: what every model is found, opened and checked with: it decides no answer of a built-in model
+_HOUSE = frozenset({"models", "models.contract", "models.manifest", "models.registry"})
 _NAME = re.compile(r"models(?:\.[a-z_][a-z0-9_]*)+")
 #: runtime → its library, by the names that it is installed under
 _LIBRARIES = {
@@ -37,7 +41,7 @@ def code_digest(folder: Path, runtime: str = "built-in") -> Digest:
         for path in sorted([*root.rglob("*.py"), *root.glob("manifest.*")]):
             if path.suffix in (".py", ".toml", ".yaml", ".yml"):
                 _add(digest, f"{name}/{path.relative_to(root).as_posix()}", path)
-    for path in runtime_files(runtime):
+    for path in builtin_files(folder) if runtime == "built-in" else runtime_files(runtime):
         _add(digest, f"models/{path.relative_to(_MODELS).as_posix()}", path)
     for library in _LIBRARIES.get(runtime, ()):
         digest.update(f"{library}\0{_version(library)}\0".encode())
@@ -47,12 +51,25 @@ def code_digest(folder: Path, runtime: str = "built-in") -> Digest:
 @cache
 def runtime_files(runtime: str) -> tuple[Path, ...]:
     """The files of `models` that a runtime's answers depend on; none for what is no runtime of ours."""
+    return _reached([f"models.runtimes.{runtime}"])
+
+
+def builtin_files(folder: Path) -> tuple[Path, ...]:
+    """The files of `models`, outside `folder`, that the code in it imports, directly or not.
+
+    What finds, opens and checks models of whatever kind is left out (`_HOUSE`).
+    """
+    own = [module for path in sorted(folder.rglob("*.py")) for module in _imported(path)]
+    return tuple(path for path in _reached(own, _HOUSE) if not path.is_relative_to(folder))
+
+
+def _reached(waiting: list[str], without: frozenset[str] = frozenset()) -> tuple[Path, ...]:
+    """The files of the modules in `waiting`, of those that they import, and the tables beside them."""
     found: dict[str, Path] = {}
-    waiting = [f"models.runtimes.{runtime}"]
     while waiting:
         module = waiting.pop()
         path = _path(module)
-        if module in found or path is None:
+        if module in found or module in without or path is None:
             continue
         found[module] = path
         waiting += _imported(path)

@@ -83,6 +83,8 @@ class Earlier:
 
     acquired: date
     study: Uid
+    series: Uid
+    images: tuple[tuple[Uid, Uid], ...]  #: (SOP Class, SOP Instance) of every slice of the volume
     volume: "hd.Volume"
     headers: Mapping[str, str]
 
@@ -129,12 +131,29 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What another model drew on the same images, for a model that measures it (`drawn_by` in a manifest)."""
+
+    findings: Findings  #: on the same grid; refused ones also
+    identity: str  #: `name@version` of the other model
+    digest: str  #: of its weights, or of its code where it has none
+    trust: str = ""  #: who vouches for it, in words; empty: it came with Wetread
+
+    @property
+    def said(self) -> str:
+        """What every reader of the measurements must know."""
+        vouched = f", {self.trust}" if self.trust else ""
+        return f"Organs were drawn by another model: {self.identity} ({self.digest[:16]}{vouched})."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a model may know besides the voxels."""
 
     headers: Mapping[str, str] = field(default_factory=dict)  #: of the series: keyword → text
     settings: Mapping[str, object] = field(default_factory=dict)  #: from the rule
     memory: "Memory | None" = None  #: what the run may take; None: whatever there is
+    drawn: Drawn | None = None  #: by the model that the setting `drawn_by` of the manifest names
 
 
 @dataclass(frozen=True, slots=True)

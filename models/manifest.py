@@ -88,6 +88,25 @@ class QuantityOut(Strict):
     offset: float = 0.0
 
 
+class StepOut(Strict):
+    """One value of a scale, and what is proposed to whoever has it."""
+
+    at_least: float  #: from here on, in the quantity's unit, up to the next step
+    value: Concept  #: which value of the scale; its meaning is what is read
+    recommendation: str = ""  #: one plain sentence; empty: nothing is proposed
+    kind: Concept | None = None  #: of the recommendation; None: (121075, DCM, Recommendation)
+    interval: float | None = None  #: in months: (111055, DCM, Recommended Follow-up Interval)
+
+
+class GradeOut(Strict):
+    """A scale that one of the quantities is placed on: no new finding, but what it is called."""
+
+    index: int = Field(ge=0)  #: of the output, as the quantity has it
+    label: str  #: as a radiologist reads it
+    scale: Concept  #: which scale
+    steps: tuple[StepOut, ...] = Field(min_length=1)  #: the lowest first; below it there is no grade
+
+
 class MapOut(Strict):
     """One map of numbers over the image: a probability, an uncertainty, an explanation."""
 
@@ -95,6 +114,8 @@ class MapOut(Strict):
     label: str  #: as a radiologist reads it
     quantity: Concept  #: what its numbers are
     unit: Concept  #: of scheme UCUM
+    #: The label of the segment whose probability it is: for archives that take FRACTIONAL segmentations.
+    of: str = ""
 
 
 class Scheme(Strict):
@@ -137,6 +158,9 @@ class Manifest(Strict):
     intended_use: str  #: for whom and for what it was made
     limits: tuple[str, ...]  #: what it was not made for, what it cannot see; a sentence for each
     runtime: Runtime = "built-in"  #: what runs it; only what comes with Wetread is built in
+    #: The setting of a rule with which it names another model: that one is run on the same images first, and
+    #: what it draws is given to this one (`models.contract.Drawn`). Empty: it works by itself.
+    drawn_by: str = Field(default="", pattern=r"^[a-z0-9_]{0,48}$")
     tasks: tuple[Task, ...] = ("segmentation",)  #: what kind of findings it gives
     given: GivenKind = "volume"  #: what it is given: one volume, one image, several series, or with priors
     inputs: tuple[Input, ...] = Field(min_length=1)  #: one, or several with given = "series"
@@ -144,6 +168,7 @@ class Manifest(Strict):
     classes: tuple[ClassOut, ...] = ()  #: what it tells apart, or what its boxes hold
     points: tuple[PointOut, ...] = ()  #: the landmarks that it places
     quantities: tuple[QuantityOut, ...] = ()  #: the numbers that it estimates
+    grades: tuple[GradeOut, ...] = ()  #: the scales that its quantities are placed on
     maps: tuple[MapOut, ...] = ()  #: the maps of numbers that it gives
     schemes: tuple[Scheme, ...] = ()  #: of every private code that is not Wetread's own
     files: tuple[FileFact, ...] = ()  #: left out, `wetread models add` writes them
@@ -152,6 +177,8 @@ class Manifest(Strict):
     time_limit_s: float  #: hard: the child is killed after it
     memory_mib: int  #: on top of the volume, measured
     card: str = "CARD.md"  #: a file of prose for clinicians
+    #: Where the card can be read (https://…): every result says so.
+    card_url: str = Field(default="", pattern=r"^(https?://[!-~]{1,200})?$")
     entry: str = ""  #: the class in the folder's `model.py`; a built-in or python model names it
 
     @model_validator(mode="after")
@@ -163,11 +190,23 @@ class Manifest(Strict):
             raise ValueError(
                 f"codes of {undeclared[0]} need a [[schemes]] that says who is responsible for them"
             )
+        # A structure's own label is not known here.
+        drawn = {segment.label for segment in self.segments}
+        strange = sorted(one.of for one in self.maps if one.of and one.of not in drawn)
+        if strange and "" not in drawn:
+            raise ValueError(f"a map is said to be of {strange[0]!r}, which is none of the segments")
         names = [one.name for one in self.inputs]
         if len(set(names)) < len(names):
             raise ValueError("two inputs have the same name")
         if len(names) > 1 and self.given != "series":
             raise ValueError('several inputs need given = "series"')
+        measured = {one.index for one in self.quantities}
+        for grade in self.grades:
+            if grade.index not in measured:
+                raise ValueError(f"the grade {grade.label!r} needs a quantity with index {grade.index}")
+            bounds = [step.at_least for step in grade.steps]
+            if bounds != sorted(set(bounds)):
+                raise ValueError(f"the steps of the grade {grade.label!r} do not rise from one to the next")
         return self
 
     @property

@@ -17,15 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from ledger.job import Outcome
 from models.contract import BrokenModel
+from models.grades import grades_of
 from models.manifest import ClassOut, Manifest, SegmentOut
 from models.resolve import resolved
 from results import codes
 from results.findings import (
     Box,
+    Comparison,
     Findings,
+    Grade,
     HeatMap,
     Measurement,
     Point,
+    Recommendation,
     Segment,
     Verdict,
 )
@@ -272,6 +276,7 @@ def maps_of(manifest: Manifest, maps: NDArray[np.floating[Any]]) -> tuple[HeatMa
             quantity=one.quantity,
             unit=one.unit,
             values=np.ascontiguousarray(maps[one.index], np.float32),
+            of=one.of,
         )
         for one in manifest.maps
     )
@@ -286,12 +291,21 @@ def findings_of(
     verdicts: Sequence[Verdict] = (),
     maps: Sequence[HeatMap] = (),
     measurements: Sequence[Measurement] = (),
+    grades: Sequence[Grade] = (),
+    recommendations: Sequence[Recommendation] = (),
+    comparisons: Sequence[Comparison] = (),
     cautions: Sequence[str] = (),
     timings: dict[str, float] | None = None,
 ) -> Findings:
-    """Everything together, with the outcome: found, or nothing and in one sentence what was looked for."""
+    """Everything together, with the outcome: found, or nothing and in one sentence what was looked for.
+
+    The manifest's own scales add their grades and recommendations to those of the model.
+    """
+    graded, proposed = grades_of(manifest, measurements)
+    grades, recommendations = (*grades, *graded), (*recommendations, *proposed)
     any_voxel = drawn is not None and bool(drawn.label_map.any())
     found = any_voxel or bool(boxes or points or verdicts or measurements or maps)
+    found = found or bool(grades or recommendations or comparisons)
     return Findings(
         outcome=Outcome.FOUND if found else Outcome.NOTHING,
         because="" if found else _nothing(manifest),
@@ -301,6 +315,9 @@ def findings_of(
         points=tuple(points),
         verdicts=tuple(verdicts),
         maps=tuple(maps),
+        grades=tuple(grades),
+        recommendations=tuple(recommendations),
+        comparisons=tuple(comparisons),
         measurements=tuple(measurements),
         cautions=tuple(cautions),
         timings=dict(timings or {}),

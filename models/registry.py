@@ -222,6 +222,12 @@ def trust_in(model: Model, settings: ModelsSettings = BUILT_IN_ONLY) -> Trust:
         return Trust(Level.UNSIGNED_CODE)
 
 
+def _own_card(model: Model) -> str:
+    """The card that lies beside the model, where it says no place on the web."""
+    card = model.manifest.card
+    return f"{card} of {model.manifest.identity}" if (model.folder / card).is_file() else ""
+
+
 def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust = BUILT_IN) -> Provenance:
     """What results say about `model` run with `settings`.
 
@@ -249,5 +255,6 @@ def provenance_of(model: Model, settings: Mapping[str, object], trust: Trust = B
             )
             for one in manifest.schemes
         ),
+        card_url=manifest.card_url or _own_card(model),
         trust="" if trust.level is Level.BUILT_IN else str(trust),
     )

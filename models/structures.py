@@ -24,7 +24,7 @@ from results.codes import (
     MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
     RIGHT,
 )
-from results.findings import PRIVATE_SCHEME, Concept
+from results.findings import PRIVATE_SCHEME, Concept, Measurement, Segment
 
 #: Segmentation property categories (CID 7150), by the names that the table gives them.
 CATEGORIES: Mapping[str, Concept] = MappingProxyType(
@@ -53,6 +53,18 @@ class Structure:
     region: Concept | None = None  #: what it is in, where the kind does not say it: a cyst of the kidney
     colour_rgb: tuple[int, int, int]
     confirmed: bool  #: its code stands in a dictionary or a public mapping; otherwise it is a private one
+
+    def segment(self, number: int, *, label: str = "", measurements: tuple[Measurement, ...] = ()) -> Segment:
+        """The segment `number` of a finding that is this, under a `label` of its own where there is one."""
+        return Segment(
+            number=number,
+            label=label or self.label,
+            category=self.category,
+            kind=self.kind,
+            laterality=self.laterality,
+            colour_rgb=self.colour_rgb,
+            measurements=measurements,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from models.prepare.ladder import Plan
+from models.prepare.progress import stretch
 from models.prepare.reducers import Reducer, Reduction
 from models.prepare.reducers import labels as highest
 from models.prepare.tiling import nnunet_starts
@@ -59,9 +60,11 @@ class Network:
     def _logits(self, data: Tensor, plan: Plan) -> Tensor:
         """Mean logits of all folds (heads, z, y, x), rounded after each fold as nnU-Net rounds them."""
         first, *others = self.folds
-        total = self._predict(first, data, plan, "logits")
-        for fold in others:
-            total += self._predict(fold, data, plan, "logits").to(total.device)
+        with stretch(0, len(self.folds)):
+            total = self._predict(first, data, plan, "logits")
+        for number, fold in enumerate(others, start=1):
+            with stretch(number, len(self.folds)):
+                total += self._predict(fold, data, plan, "logits").to(total.device)
         return total.div_(len(self.folds)) if others else total
 
     def _predict(self, network: nn.Module, data: Tensor, plan: Plan, reduce: Reduction | Reducer) -> Tensor:

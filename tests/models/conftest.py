@@ -1,8 +1,9 @@
-"""One model, and phantoms that many tests look at."""
+"""Two models, and phantoms that many tests look at."""
 
 import pytest
 
 from models.builtin.lung_ct.model import LungCT
+from models.builtin.nodule_ct.model import NoduleCT
 from models.contract import Context
 from models.training.phantoms import Phantom, chest
 
@@ -10,6 +11,13 @@ from models.training.phantoms import Phantom, chest
 @pytest.fixture(scope="session")
 def lung_ct() -> LungCT:
     model = LungCT()
+    model.load("cpu")
+    return model
+
+
+@pytest.fixture(scope="session")
+def nodule_ct() -> NoduleCT:
+    model = NoduleCT()
     model.load("cpu")
     return model
 

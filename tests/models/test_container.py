@@ -32,6 +32,7 @@ from models.runtimes.containers.command import LABEL, UnfitFolder, command_line,
 from models.runtimes.containers.command import Container as Run
 from models.runtimes.containers.options import ContainerOptions, folders
 from tests.models.making import manifest_of, package_of, volume_of
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.programs import find
 
@@ -73,7 +74,7 @@ def busybox_image(folder: Path, name: str, script: str) -> str:
         tar.add(root / "run.sh", "run.sh")
     made = subprocess.run(
         ["podman", "import", "--quiet", "--change", 'CMD ["/run.sh"]', str(archive)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=patient(60),
     )  # fmt: skip
     if made.returncode != 0:
         pytest.skip(f"podman cannot make images here: {made.stderr[-200:]}")
@@ -88,7 +89,7 @@ def image(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         made.append(busybox_image(tmp_path, f"image{len(made)}", script))
         tried = subprocess.run(
             ["podman", "run", "--rm", "--network", "none", made[-1], "/bin/busybox", "true"],
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=patient(60),
         )  # fmt: skip
         if tried.returncode != 0:
             pytest.skip(f"podman cannot run anything here: {tried.stderr[-200:]}")
@@ -96,7 +97,9 @@ def image(tmp_path: Path) -> Iterator[Callable[[str], str]]:
 
     yield make
     for one in made:
-        subprocess.run(["podman", "rmi", "--force", one], capture_output=True, check=False, timeout=60)
+        subprocess.run(
+            ["podman", "rmi", "--force", one], capture_output=True, check=False, timeout=patient(60)
+        )
 
 
 def model_of(folder: Path, image: str, *tasks: str, limit_s: float = 60, **options: object) -> Container:
@@ -153,7 +156,7 @@ def test_a_container_that_does_not_end_is_ended(tmp_path: Path, image: Callable[
     began = time.monotonic()
     with pytest.raises(BrokenModel, match="did not end within 3 s"):
         model.run(volume_of(LABELS), Context())
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < patient(30)
     # Podman clears away what was killed behind our back.
     until(lambda: not _left_over(), within_s=30, what="nothing of the container is left")
 
@@ -162,7 +165,7 @@ def _left_over() -> str:
     """The containers of models that are there, running or not."""
     return subprocess.run(
         ["podman", "ps", "--all", "--quiet", "--filter", "label=wetread.ends"],
-        capture_output=True, text=True, check=True, timeout=30,
+        capture_output=True, text=True, check=True, timeout=patient(30),
     ).stdout  # fmt: skip
 
 
@@ -275,7 +278,7 @@ def test_docker_itself_understands_every_option() -> None:
         pytest.skip("there is no docker client here")
     line = command_line("docker", RUN, rootless=False)
     tried = subprocess.run(
-        line, capture_output=True, text=True, check=False, timeout=30,
+        line, capture_output=True, text=True, check=False, timeout=patient(30),
         env={"DOCKER_HOST": "unix:///nowhere/docker.sock", "PATH": os.environ["PATH"], "HOME": "/nowhere"},
     )  # fmt: skip
     assert "unknown" not in tried.stderr
@@ -462,11 +465,11 @@ def test_a_container_that_outlived_its_worker_is_ended_by_the_next_run(
 ) -> None:
     forgotten = ["podman", "run", "--detach", "--rm", "--name", "wetread-forgotten", "--label", f"{LABEL}=1"]
     subprocess.run([*forgotten, "--network", "none", image("while :; do /bin/busybox sleep 1; done")],
-                   check=True, capture_output=True, timeout=60)  # fmt: skip
+                   check=True, capture_output=True, timeout=patient(60))  # fmt: skip
     _end_overdue("podman")
     running = subprocess.run(
         ["podman", "ps", "--quiet", "--filter", "name=wetread-forgotten"],
-        capture_output=True, text=True, check=True, timeout=30,
+        capture_output=True, text=True, check=True, timeout=patient(30),
     )  # fmt: skip
     assert running.stdout == ""
 

@@ -291,3 +291,13 @@ def test_nothing_found_says_what_was_looked_for():
     assert empty.label_map is None
     full = findings_of(parts(1), drawn=draw_labels(parts(1), np.ones((1, 2, 2), np.uint8)))
     assert full.outcome is Outcome.FOUND
+
+
+def test_a_map_can_be_the_probability_of_a_segment() -> None:
+    of_lung = {"index": 0, "label": "Lung probability", "quantity": KIND, "unit": MM, "of": "Lung"}
+    lung = {"number": 1, "label": "Lung", "category": KIND, "kind": KIND, "colour_rgb": [1, 2, 3]}
+    asked = manifest(maps=[of_lung], segments=[lung])
+    (one,) = maps_of(asked, np.ones((1, 2, 2, 2), np.float32))
+    assert one.of == "Lung"
+    with pytest.raises(ValueError, match="none of the segments"):
+        manifest(maps=[of_lung | {"of": "Liver"}], segments=[lung])

@@ -112,7 +112,7 @@ def test_the_device_uid_is_the_models_and_not_the_runs() -> None:
     assert one.identity.startswith("lung_ct@")
 
 
-def test_13_the_device_uid_is_a_pure_function_of_weights_and_code(tmp_path, monkeypatch) -> None:
+def test_point_13_the_device_uid_is_a_pure_function_of_weights_and_code(tmp_path, monkeypatch) -> None:
     def device(name: str, *, code: str = "x = 1\n", weights: Digest | None = None, **settings: object) -> Uid:
         model = SiteModel()
         model.folder, model.weights_digest = tmp_path / name, weights
@@ -149,6 +149,23 @@ def test_another_line_of_code_is_another_device(tmp_path) -> None:
 
     assert before.device_uid != after.device_uid
     assert before.code_digest != after.code_digest
+
+
+def test_results_say_where_the_models_card_is() -> None:
+    model = open_model("lung_ct")
+    assert provenance_of(model, {}).card_url == f"CARD.md of {model.manifest.identity}"
+
+    published = LungCT()
+    published.manifest = model.manifest.model_copy(update={"card_url": "https://example.org/lung_ct"})
+    assert provenance_of(published, {}).card_url == "https://example.org/lung_ct"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org", "https://", "https://exa mple.org", "javascript:1", "https://é"]
+)
+def test_the_address_of_a_card_is_one_that_a_reader_can_open(url: str) -> None:
+    with pytest.raises(ValueError, match="card_url"):
+        Manifest.model_validate({**open_model("lung_ct").manifest.model_dump(), "card_url": url})
 
 
 def test_line_ends_and_prose_do_not_change_what_a_model_is(tmp_path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import models
 from ledger.errors import ModelError, SiteError
-from models.code import code_digest, runtime_files
+from models.code import builtin_files, code_digest, runtime_files
 from models.contract import BrokenModel, UnknownModel
 from models.plain_yaml import read_yaml
 from models.registry import RUNTIMES, broken, every_found, find, installed, open_model, provenance_of
@@ -301,6 +301,33 @@ def test_what_a_runtime_imports_by_name_and_reads_beside_its_modules_is_its_code
     assert {f"{module.removeprefix('models.').replace('.', '/')}.py" for module in OURS.values()} <= names
     assert {"structures.py", "structures.toml"} <= names
     assert "centre_detector.py" not in {path.name for path in runtime_files("onnx")}
+
+
+def test_a_built_in_models_code_is_its_own_and_what_that_imports_of_models():
+    builtin = Path(models.__file__).parent / "builtin"
+    names = {path.relative_to(builtin.parent).as_posix() for path in builtin_files(builtin / "lung_ct")}
+    assert {"chest/anatomy.py", "chest/lungs.py", "chest/thirds.py"} <= names
+    assert not any(name.startswith("builtin/lung_ct/") for name in names)
+    assert not names & {"registry.py", "contract.py", "manifest.py", "shelf.py"}
+
+
+def test_another_line_in_what_a_built_in_model_imports_is_another_device(tmp_path, monkeypatch):
+    house = tmp_path / "models"
+    for path, line in (
+        ("builtin/one/model.py", "from models.chest import lungs"),
+        ("chest/lungs.py", "import models.chest.body"),
+        ("chest/body.py", "x = 1"),
+        ("builtin/two/model.py", "y = 1"),
+    ):
+        (house / path).parent.mkdir(parents=True, exist_ok=True)
+        (house / path).write_text(f"{line}\n")
+    monkeypatch.setattr("models.code._MODELS", house)
+    before = {one: code_digest(house / "builtin" / one) for one in ("one", "two")}
+
+    (house / "chest" / "body.py").write_text("x = 2\n")
+
+    assert code_digest(house / "builtin" / "one") != before["one"]
+    assert code_digest(house / "builtin" / "two") == before["two"]
 
 
 @pytest.mark.parametrize(

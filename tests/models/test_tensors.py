@@ -305,7 +305,9 @@ def test_the_name_of_an_input_is_refused_where_none_has_a_name(tmp_path: Path) -
 def test_a_timeline_is_for_other_runtimes(tmp_path: Path) -> None:
     model = state_dict_model(tmp_path, "UNet", TINY, "segmentation", given="timeline")
     volume = volume_of(blobs((8, 8, 8)))
-    earlier = Earlier(acquired=date(2026, 1, 2), study=Uid("1.2"), volume=volume, headers={})
+    earlier = Earlier(
+        acquired=date(2026, 1, 2), study=Uid("1.2"), series=Uid("1.3"), images=(), volume=volume, headers={}
+    )
     with pytest.raises(BrokenModel, match="runtime python can"):
         model.run(Timeline(current=volume, headers={}, earlier=(earlier,)), Context())
 

@@ -5,13 +5,15 @@ It is no dependency of ours (what it brings is in `docs/models/nnunet.md`); only
 there imports it.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.patience import patient
+from tests.peers.alone import alone
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -24,14 +26,14 @@ def libraries() -> Path:
     target = CACHE / f"libraries-{hashlib.sha256(wanted).hexdigest()[:12]}"
     if target.is_dir():
         return target
-    with _Alone():
+    with alone(CACHE):
         if not target.is_dir():
             work = target.with_suffix(".part")
             shutil.rmtree(work, ignore_errors=True)
             subprocess.run(
                 [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes",
                  "--target", str(work), "-r", str(HERE / "requirements.txt")],
-                check=True, timeout=600,
+                check=True, timeout=patient(600),
             )  # fmt: skip
             work.rename(target)
     return target
@@ -42,7 +44,7 @@ def run_beside_nnunet(program: str, *arguments: str) -> str:
     path = os.pathsep.join([str(ROOT), str(libraries())])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", f"tests.models.nnunet.{program}", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=patient(600), check=False,
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -57,7 +59,7 @@ def reference_folders() -> Path:
     )
     target = CACHE / f"reference-{hashlib.sha256(state).hexdigest()[:12]}"
     libraries()  # Before the lock, which is not taken twice.
-    with _Alone():
+    with alone(CACHE):
         if not target.is_dir():
             work = target.with_suffix(".part")
             shutil.rmtree(work, ignore_errors=True)
@@ -65,15 +67,3 @@ def reference_folders() -> Path:
             run_beside_nnunet("make_reference", str(work))
             work.rename(target)
     return target
-
-
-class _Alone:
-    """One process at a time: two test runs may start together."""
-
-    def __enter__(self) -> None:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        self._file = (CACHE / "lock").open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

@@ -26,6 +26,7 @@ from tests.models.making import ORGAN, manifest_of, volume_of
 from tests.models.nnunet.cases import FLAT, ZSCORE, Case
 from tests.models.nnunet.folders import write_folder
 from tests.models.nnunet.test_equality import findings_of, model_of, segments
+from tests.patience import patient
 
 
 def drawn(findings) -> np.ndarray:
@@ -238,7 +239,7 @@ def test_logits_of_all_classes_never_exist_on_the_fine_grid(tmp_path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=patient(120),
     )
     assert done.returncode == 0, done.stderr[-2000:]
     # 40 classes on 96 × 160 × 160 are 197 MB in half precision and 393 MB in single.
