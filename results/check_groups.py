@@ -1,29 +1,28 @@
 """Does each measurement group say what the model found, where it found it, of the image that it is on?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
 from results import codes
-from results.check_segmentation import Found, planes_of
+from results.asked import Asked
+from results.check_lesions import check_sizes
+from results.check_places import planes_of
 from results.content import Numbers, codes_named, name_of, numbers, references, uid_named, walk
 from results.expect import CheckFailed, as_code, expect, near
 from results.findings import Box, Concept, HeatMap, Measurement, Point, Segment, Verdict
+from results.found import Found
 from results.source import Source
 
 _WHAT = "report"
 _TOLERANCE_PX = 1e-3  # Graphic Data is of single precision.
 
 
-def check_segment(
-    number: int, found: Found, segmentation: Dataset | None, source: Source, group: Dataset
-) -> None:
-    """The group gives the values of the segment (TID 1411) and points to it."""
-    segment = found.segment
-    if segmentation is None:
-        raise CheckFailed(f"{_WHAT}: speaks of {segment.label!r}, but there is no segmentation")
+def check_segment(segment: Segment, found: Found | None, asked: Asked, group: Dataset) -> None:
+    """The group gives the values of the segment, and points to it (TID 1411) where a segmentation has it."""
+    source = asked.source
     _check_finding(group, segment.label, segment.kind)
     anatomy = segment.category.value == codes.ANATOMICAL_STRUCTURE.value
     _check_site(group, segment.label, segment.kind if anatomy else None, segment.laterality)
@@ -33,19 +32,18 @@ def check_segment(
         if name_of(item) == as_code(codes.REFERENCED_SEGMENT)
         for r in item.ReferencedSOPSequence
     ]
-    meant = (str(segmentation.SOPInstanceUID), number)
-    expect(said == [meant], f"{_WHAT}: {segment.label!r} refers to {said}, the segment is {meant}")
-    item = segmentation.SegmentSequence[number - 1]
-    expect(
-        str(item.TrackingUID) == uid_named(group, codes.TRACKING_UID),
-        f"{_WHAT}: {segment.label!r} has another Tracking UID in the segmentation",
-    )
+    meant = [] if found is None else [(found.sop_instance, found.number)]
+    expect(said == meant, f"{_WHAT}: {segment.label!r} refers to {said}, the segment is {meant}")
     series = uid_named(group, codes.SOURCE_SERIES)
     expect(
-        series == str(source.first.SeriesInstanceUID), f"{_WHAT}: the source series is said to be {series}"
+        found is None or series == str(source.first.SeriesInstanceUID),
+        f"{_WHAT}: the source series is said to be {series}",
     )
-    values = check_numbers(repr(segment.label), group, [*segment.measurements, *_certainty(segment.score)])
-    if found.volume_mm3 is not None:
+    sizes = check_sizes(_WHAT, segment, asked, numbers(group))
+    values = check_numbers(
+        repr(segment.label), group, [*segment.measurements, *_certainty(segment.score)], also=sizes
+    )
+    if found is not None and found.volume_mm3 is not None:
         _check_volume(segment, values, found.volume_mm3)
 
 
@@ -103,7 +101,8 @@ def check_verdict(verdict: Verdict, group: Dataset) -> None:
         Measurement(name=codes.THRESHOLD, value=verdict.threshold * 100, unit=codes.PERCENT),
     ]
     check_numbers(repr(verdict.label), group, values)
-    answer = codes.PRESENT if verdict.present else codes.ABSENT
+    told = codes.PRESENT if verdict.present else codes.ABSENT
+    answer = codes.EQUIVOCAL if verdict.unsure else told
     kind = codes.CALIBRATED if verdict.calibrated else codes.NOT_CALIBRATED
     for name, meant in ((verdict.finding, answer), (codes.CALIBRATION, kind)):
         said = codes_named(group, as_code(name))
@@ -126,9 +125,21 @@ def check_map(one: HeatMap, dataset: Dataset | None, group: Dataset) -> None:
     )
 
 
-def check_numbers(whose: str, group: Dataset, measurements: Sequence[Measurement]) -> Numbers:
-    """The numbers of the group: those of `measurements`, no more and no less. Raises `CheckFailed`."""
-    said = numbers(group)
+def check_numbers(
+    whose: str,
+    group: Dataset,
+    measurements: Sequence[Measurement],
+    *,
+    also: Collection[tuple[tuple[str, str], tuple[str, str]]] = (),
+) -> Numbers:
+    """The numbers of the group: those of `measurements`, no more and no less, beside those (name, unit) that
+    are looked at elsewhere. Raises `CheckFailed`.
+    """
+    everything = numbers(group)
+    said = {key: value for key, value in everything.items() if key not in also}
+    for item in walk(group):
+        if item.ValueType == "NUM":
+            expect(len(item.MeasuredValueSequence) == 1, f"{_WHAT}: a value of {whose} is left out")
     meant = {(as_code(m.name), as_code(m.unit)): m.value for m in measurements}
     expect(
         said.keys() == meant.keys(),
@@ -140,7 +151,7 @@ def check_numbers(whose: str, group: Dataset, measurements: Sequence[Measurement
             near([said[key]], [value], abs(value) * 1e-6 + 1e-12),
             f"{_WHAT}: {key[0][0]} of {whose} is {said[key]}, the model measured {value}",
         )
-    return said
+    return everything
 
 
 def _certainty(score: float | None) -> Iterator[Measurement]:

@@ -4,11 +4,14 @@ Does a parametric map on disk hold the model's numbers, on the images that it na
 Read as a stranger would: values through the real world value mapping, places from each frame.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydicom import Dataset
 
 from results import codes
-from results.check_segmentation import check_grid, check_place, check_references, planes_of
+from results.asked import Asked
+from results.check_places import Places, check_grid, check_references
 from results.expect import (
     as_code,
     code_of,
@@ -20,28 +23,37 @@ from results.expect import (
     near,
 )
 from results.findings import HeatMap
-from results.parametric_map import map_description, role_of
-from results.provenance import Run
-from results.source import Source
+from results.parametric_map import role_of
+from results.words import map_description
 
 _WHAT = "parametric map"
 
 
-def check_map(dataset: Dataset, one: HeatMap, source: Source, run: Run) -> None:
-    """Raise `CheckFailed` unless `dataset`, as read back, is `one`."""
+def check(read: Sequence[Dataset], asked: Asked) -> None:
+    """Raise `CheckFailed` unless the maps, as read back, are those of the model."""
+    # A map needs a place in the patient.
+    kept = () if asked.source.geometry is None else asked.findings.maps
+    expect(len(read) == len(kept), f"{len(read)} parametric maps, the model gave {len(kept)}")
+    for dataset, one in zip(read, kept, strict=True):
+        _check(dataset, one, asked)
+
+
+def _check(dataset: Dataset, one: HeatMap, asked: Asked) -> None:
+    source, run = asked.source, asked.run
     expect_identity(_WHAT, dataset, source)
-    expect_uids(_WHAT, dataset, source, run, role_of(one))
+    expect_uids(_WHAT, dataset, asked, role_of(one))
     expect_provenance(_WHAT, dataset, run)
     expect_equipment(_WHAT, dataset)
+    expect(dataset.Modality == "OT", f"{_WHAT}: Modality is {dataset.Modality}")
     said = str(dataset.SeriesDescription)
-    expect(said == map_description(one, run), f"{_WHAT}: it is described as {said!r}")
+    expect(said == map_description(asked, one), f"{_WHAT}: it is described as {said!r}")
     check_grid(dataset, source, _WHAT)
-    slice_of = {plane: index for index, plane in enumerate(planes_of(source))}
-    check_references(dataset, source, slice_of, _WHAT)
+    places = Places(source, _WHAT)
+    check_references(dataset, source, places.slice_of, _WHAT)
     groups = dataset.PerFrameFunctionalGroupsSequence
     expect(
-        len(groups) == int(dataset.NumberOfFrames) == len(slice_of),
-        f"{_WHAT}: {len(groups)} frames, the source has {len(slice_of)} slices",
+        len(groups) == int(dataset.NumberOfFrames) == len(places.slice_of),
+        f"{_WHAT}: {len(groups)} frames, the source has {len(places.slice_of)} slices",
     )
 
     mapping = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
@@ -60,16 +72,18 @@ def check_map(dataset: Dataset, one: HeatMap, source: Source, run: Run) -> None:
     expect(values.size == one.values.size, f"{_WHAT}: {values.size} values, the model gave {one.values.size}")
     slope, intercept = float(mapping.RealWorldValueSlope), float(mapping.RealWorldValueIntercept)
     frames = values.reshape(len(groups), int(dataset.Rows), int(dataset.Columns))
-    seen: set[int] = set()
+    seen: list[int] = []
     for index, group in enumerate(groups):
-        k, _ = check_place(group, index, source, slice_of, _WHAT)
+        _, k, _ = places.of(group, index)
         expect(k not in seen, f"{_WHAT}: two frames lie on slice {k}")
-        seen.add(k)
+        seen.append(k)
         real = frames[index] * np.float32(slope) + np.float32(intercept)
         expect(
             np.array_equal(real, one.values[k]),
             f"{_WHAT}: frame {index + 1} does not hold the values of {one.label!r} on slice {k}",
         )
+    # The volume's slices run against rows x columns. OHIF draws the other order upside down.
+    expect(seen == sorted(seen, reverse=True), f"{_WHAT}: its frames are not in the order that is drawn")
     mapped = [
         float(mapping.DoubleFloatRealWorldValueFirstValueMapped),
         float(mapping.DoubleFloatRealWorldValueLastValueMapped),

@@ -8,11 +8,11 @@ from pydicom import Dataset
 from ledger.errors import ModelError
 from ledger.implementation import IMPLEMENTATION_CLASS_UID
 from results import codes, observer
+from results.asked import Asked
 from results.findings import Concept
 from results.identity import DESCRIBING, IDENTIFYING, is_valid
 from results.provenance import Run
 from results.source import Source
-from results.uids import derived_uid
 
 
 class CheckFailed(ModelError):
@@ -44,8 +44,9 @@ def _invalid(image: Dataset, keyword: str) -> bool:
     return keyword in image and not is_valid(image[keyword])
 
 
-def expect_uids(what: str, dataset: Dataset, source: Source, run: Run, role: str) -> None:
-    """New UIDs where an object is new, and the ones that derive from the run."""
+def expect_uids(what: str, dataset: Dataset, asked: Asked, role: str, variant: str = "") -> None:
+    """New UIDs where an object is new, and the ones that derive from the run and the profile."""
+    source, run = asked.source, asked.run
     taken = {str(image.SOPInstanceUID) for image in source.datasets} | {str(uid) for uid in run.inputs}
     taken |= {str(image.SeriesInstanceUID) for image in source.datasets} | {
         str(source.first.StudyInstanceUID)
@@ -54,7 +55,7 @@ def expect_uids(what: str, dataset: Dataset, source: Source, run: Run, role: str
         uid = str(dataset.get(keyword, ""))
         expect(uid not in taken, f"{what}: {keyword} {uid} is that of a source image")
         expect(
-            uid == str(derived_uid(run, role, level)),
+            uid == str(asked.uid(role, level, variant)),
             f"{what}: {keyword} {uid} does not derive from this run",
         )
     meta = dataset.file_meta

@@ -21,7 +21,7 @@ from results.observer import algorithm
 from results.provenance import Run
 from results.regions import off_plane, rectangles, size_of, spot
 from results.source import Source
-from results.uids import FindingKind, tracking_uid
+from results.uids import FindingKind, box_tracking_uid, tracking_uid
 from results.words import long_string
 
 
@@ -30,9 +30,11 @@ def box_group(box: Box, *, grid: Grid, run: Run) -> Group:
     measurements = [*certainty(box.score), *size_of(box, grid), *box.measurements]
     regions = rectangles(box, grid)
     said: dict[str, Any] = {
-        "tracking_identifier": _tracking(run, box.label, "box"),
+        "tracking_identifier": hd.sr.TrackingIdentifier(
+            uid=str(box_tracking_uid(run, box)), identifier=_identifier(run, box.label)
+        ),
         "finding_type": codes.coded(box.kind),
-        "finding_sites": _sites(box.site, box.laterality),
+        "finding_sites": sites(box.site, box.laterality),
         "geometric_purpose": codes.coded(codes.BOUNDED_BY),
         "algorithm_id": algorithm(run.provenance),
         "measurements": [encode(measurement) for measurement in measurements],
@@ -46,9 +48,9 @@ def point_group(point: Point, *, grid: Grid, run: Run) -> Group:
     """One landmark. Raises `NotEncodable` where it is not on the images."""
     measurements = [*point_numbers(point), *off_plane(point, grid)]
     return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(run, point.label, "point"),
+        tracking_identifier=tracking(run, point.label, "point"),
         referenced_region=spot(point, grid),
-        finding_sites=_sites(point.site, None),
+        finding_sites=sites(point.site, None),
         algorithm_id=algorithm(run.provenance),
         measurements=[encode(measurement) for measurement in measurements] or None,
     )
@@ -63,12 +65,13 @@ def point_numbers(point: Point) -> Iterator[Measurement]:
 
 def verdict_group(verdict: Verdict, *, source: Source, run: Run) -> Group:
     """One class of the examination as a whole."""
-    answer = codes.PRESENT if verdict.present else codes.ABSENT
+    told = codes.PRESENT if verdict.present else codes.ABSENT
+    answer = codes.EQUIVOCAL if verdict.unsure else told
     kind = codes.CALIBRATED if verdict.calibrated else codes.NOT_CALIBRATED
     return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(run, verdict.label, "verdict"),
+        tracking_identifier=tracking(run, verdict.label, "verdict"),
         finding_type=codes.coded(verdict.finding),
-        finding_sites=_sites(verdict.site, None),
+        finding_sites=sites(verdict.site, None),
         algorithm_id=algorithm(run.provenance),
         measurements=[encode(measurement) for measurement in verdict_numbers(verdict)],
         qualitative_evaluations=[
@@ -92,7 +95,7 @@ def map_group(one: HeatMap, dataset: Dataset, *, run: Run) -> Group:
         name=one.quantity, value=float(one.values.max()), unit=one.unit, derivation=codes.MAXIMUM
     )
     return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(run, one.label, "map"),
+        tracking_identifier=tracking(run, one.label, "map"),
         algorithm_id=algorithm(run.provenance),
         measurements=[encode(largest)],
         source_images=[
@@ -101,13 +104,19 @@ def map_group(one: HeatMap, dataset: Dataset, *, run: Run) -> Group:
     )
 
 
-def _tracking(run: Run, label: str, kind: FindingKind) -> hd.sr.TrackingIdentifier:
+def tracking(run: Run, label: str, kind: FindingKind) -> hd.sr.TrackingIdentifier:
+    """What a finding is called in every object."""
     return hd.sr.TrackingIdentifier(
-        uid=str(tracking_uid(run, label, kind)), identifier=long_string(f"{run.provenance.name} {label}")
+        uid=str(tracking_uid(run, label, kind)), identifier=_identifier(run, label)
     )
 
 
-def _sites(site: Concept | None, laterality: Concept | None) -> list[hd.sr.FindingSite] | None:
+def _identifier(run: Run, label: str) -> str:
+    return long_string(f"{run.provenance.name} {label}")
+
+
+def sites(site: Concept | None, laterality: Concept | None) -> list[hd.sr.FindingSite] | None:
+    """Where a finding is."""
     if site is None:
         return None
     side = codes.coded(laterality) if laterality else None

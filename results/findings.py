@@ -6,6 +6,7 @@ beside this file turn findings into SEG and SR, and `results.check` compares the
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ class Concept:
 
 
 PRIVATE_SCHEME = "99WETREAD"  #: of the codes that are Wetread's own
+
+_MORPHOLOGICALLY_ABNORMAL = ("49755003", "SCT")  # CID 7150
+_RECOMMENDATION = Concept("121075", "DCM", "Recommendation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +72,16 @@ class Segment:
     measurements: tuple[Measurement, ...] = ()
     layer: int = 0  #: of a label map with layers: segments of one layer do not overlap
     score: float | None = None  #: 0 … 1: how sure the model is that it is there
+    #: The Tracking UID that an earlier result gave this very thing, where the model matched the two.
+    tracked_as: Uid | None = None
 
     def __post_init__(self) -> None:
         _expect_share(self.label, "score", self.score)
+
+    @property
+    def is_lesion(self) -> bool:
+        """Whether it is something that should not be there, and is measured and marked one by one."""
+        return (self.category.value, self.category.scheme) == _MORPHOLOGICALLY_ABNORMAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +99,7 @@ class Box:
     high: tuple[float, float, float]
     score: float  #: 0 … 1
     measurements: tuple[Measurement, ...] = ()
+    tracked_as: Uid | None = None  #: as of a segment
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
@@ -122,6 +134,7 @@ class Verdict:
     threshold: float
     calibrated: bool = False  #: the probability was fitted to frequencies; otherwise it only orders
     site: Concept | None = None
+    unsure: bool = False  #: too near the threshold to be called present or absent
 
     def __post_init__(self) -> None:
         _expect_share(self.label, "probability", self.probability)
@@ -137,12 +150,87 @@ class HeatMap:
     unit: Concept
     values: NDArray[np.float32]  #: (slice, row, column), finite
     explains: str = ""  #: the label that it explains; then it is no finding but an explanation of one
+    of: str = ""  #: the label of the segment whose probability it is, if that is what it is
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.dtype != np.float32:
             raise ValueError(f"{self.label}: a map is float32 (slice, row, column)")
         if not np.isfinite(self.values).all():
             raise ValueError(f"{self.label}: a map is finite everywhere")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """A value on a scale that somebody published, or the model's own: "Nodule risk: category 4A".
+
+    It stands in the report together with the numbers that it was derived from, so that a reader can follow.
+    """
+
+    label: str  #: as a radiologist reads it
+    scale: Concept  #: which scale
+    value: Concept  #: which of its values; the meaning is what is read
+    inputs: tuple[Measurement, ...] = ()  #: the numbers that it was derived from
+    about: tuple[str, ...] = ()  #: the labels of the findings that it was derived from
+    site: Concept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """What a model proposes to do next. Nobody has agreed to it yet."""
+
+    label: str  #: as a radiologist reads it
+    text: str  #: one plain sentence
+    kind: Concept = _RECOMMENDATION  #: e.g. (111053, DCM, Recommended Follow-up), or a private code
+    code: Concept | None = None  #: the same in code
+    interval: Measurement | None = None  #: (111055, DCM, Recommended Follow-up Interval), in mo, wk, a …
+    due: date | None = None  #: (111054, DCM, Recommended Follow-up Date)
+    inputs: tuple[Measurement, ...] = ()  #: the numbers that it was derived from
+    about: tuple[str, ...] = ()  #: the labels of the findings (grades also) that it was derived from
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError(f"{self.label}: a recommendation says in a sentence what is recommended")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """An earlier examination that something is compared with: its study, its series, and images of it."""
+
+    acquired: date
+    study: Uid
+    series: Uid
+    images: tuple[tuple[Uid, Uid], ...]  #: (SOP Class, SOP Instance) of those that show it; at least one
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError("an earlier examination is named by one of its images at least")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One quantity now and then, of one finding or of the whole."""
+
+    about: str = ""  #: the label of the segment, box or verdict; empty: of the whole
+    name: Concept  #: what was measured both times
+    unit: Concept
+    now: float
+    then: float
+    prior: Prior
+    acquired: date | None = None  #: when the images of now were made
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.now, self.then]).all():
+            raise ValueError(f"{self.name.meaning} is compared with nothing: leave the comparison out")
+
+    @property
+    def change_percent(self) -> float | None:
+        """Of the earlier value; None where that is zero or negative, and has no share."""
+        return 100.0 * (self.now - self.then) / self.then if self.then > 0 else None
+
+    @property
+    def days(self) -> int | None:
+        """From then to now."""
+        return None if self.acquired is None else (self.acquired - self.prior.acquired).days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +252,9 @@ class Findings:
     points: tuple[Point, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     maps: tuple[HeatMap, ...] = ()
+    grades: tuple[Grade, ...] = ()
+    recommendations: tuple[Recommendation, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     measurements: tuple[Measurement, ...] = ()  #: of the series as a whole, about no segment
     cautions: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)  #: seconds by stage
@@ -176,11 +267,32 @@ class Findings:
         if self.outcome is not Outcome.FOUND and not self.because:
             raise ValueError(f"a result of {self.outcome} says why")
         says = (self.segments, self.boxes, self.points, self.verdicts, self.maps, self.measurements)
-        if self.outcome is Outcome.REFUSED and any(says):
+        also = (self.grades, self.recommendations, self.comparisons)
+        if self.outcome is Outcome.REFUSED and any((*says, *also)):
             raise ValueError("a refused result draws and says nothing")
+        self._check_what_it_is_about()
         layers = len(self.layers)
         if any(not 0 <= segment.layer < layers for segment in self.segments):
             raise ValueError(f"a segment names a layer that the label map does not have: it has {layers}")
+
+    def _check_what_it_is_about(self) -> None:
+        found = {
+            one.label for kind in (self.segments, self.boxes, self.points, self.verdicts) for one in kind
+        }
+        found |= {one.label for one in self.maps}
+        told = [one.about for one in self.grades] + [(one.about,) for one in self.comparisons if one.about]
+        graded = found | {one.label for one in self.grades}
+        unknown = [name for about in told for name in about if name not in found]
+        unknown += [name for one in self.recommendations for name in one.about if name not in graded]
+        if unknown:
+            raise ValueError(f"something is said about {unknown[0]!r}, which is not among the findings")
+        compared = [(one.about, one.name, one.prior.study) for one in self.comparisons]
+        if len(set(compared)) < len(compared):
+            raise ValueError("one quantity of one finding is compared twice with the same examination")
+        tracked = [one.tracked_as for one in self.segments] + [one.tracked_as for one in self.boxes]
+        tracked = [uid for uid in tracked if uid is not None]
+        if len(set(tracked)) < len(tracked):
+            raise ValueError("two findings are both said to be one and the same of an earlier result")
 
     @property
     def layers(self) -> NDArray[np.uint8] | NDArray[np.uint16]:

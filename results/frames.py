@@ -1,142 +1,137 @@
 """
-The frames of a segmentation: one per slice that a segment touches, as bits and as functional groups.
+The functional groups of a segmentation's frames: one item per slice that a segment touches.
 
 We write these ourselves, not through `highdicom.seg.Segmentation`, for three reasons. It takes an enhanced
 source only if its orientation is shared, and many a scanner repeats it per frame; it refers a frame to every
 source frame at its place, and a perfusion series has dozens; and it decides about equality of planes by
 distance, where `Source` knows which image each slice came from. A test holds the two against each other on
 the same mask.
+
+And we write them as bytes. Thousands of items differ in three numbers; as data sets of pydicom they cost
+more time than all the pixels. What repeats (the image that a slice came from, its place, the segment) is
+encoded once by pydicom and set together here; whoever looks at the sequence gets data sets all the same.
 """
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataelem import DataElement
-from scipy import ndimage
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import RawDataElement
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 
 from results import codes
-from results.findings import Concept, Findings, Segment
+from results.findings import Concept
 from results.grid import Grid, Plane
 
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A segment that has voxels: its number in the segmentation, and the box that holds it."""
-
-    number: int  #: Segment Number (0062,0004), 1 … N without a gap; empty segments are left out
-    segment: Segment
-    box: tuple[slice, slice, slice]  #: (slice, row, column), in the segment's layer
+_PER_FRAME = Tag(0x52009230)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One frame: which segment, on which plane of the grid (0-based)."""
 
-    number: int
+    number: int | None  #: None: every segment of a label map
     plane: int
 
 
-def layers_of_others(findings: Findings) -> Iterator[tuple[int, int]]:
-    """(layer, number) of every segment that has voxels in a layer that is not its own."""
-    for number, layer in enumerate(findings.layers if len(findings.layers) > 1 else ()):
-        boxes = ndimage.find_objects(layer, max_label=len(findings.segments))
-        for segment, box in zip(findings.segments, boxes, strict=True):
-            if box is not None and segment.layer != number:
-                yield number, segment.number
+def add_functional_groups(
+    dataset: Dataset, grid: Grid, frames: Sequence[Frame], derivation: Concept = codes.DERIVED_BY_SEGMENTATION
+) -> None:
+    """Per-Frame Functional Groups Sequence (5200,9230): one item per frame, in order.
 
-
-def drawn_segments(findings: Findings) -> tuple[Drawn, ...]:
-    """The segments that have voxels, in order.
-
-    An empty segment would be legal and have no frame, but viewers hang on it and `segimage2itkimage` refuses
-    it: the report says in words and code that it is absent.
+    Each says where the frame lies, the one image that it was derived from and how, and, unless it holds them
+    all, which segment it belongs to. To be called last: what is set afterwards would have `dataset` encoded
+    as slowly as any other, and so would to iterate over it.
     """
-    if not findings.segments:
-        return ()
-    boxes = [ndimage.find_objects(layer, max_label=len(findings.segments)) for layer in findings.layers]
-    found = [(segment, boxes[segment.layer][segment.number - 1]) for segment in findings.segments]
-    present = ((segment, box) for segment, box in found if box is not None)
-    return tuple(Drawn(number, segment, box) for number, (segment, box) in enumerate(present, start=1))
+    encoded = b"".join(_items(grid, frames, derivation))
+    dataset.NumberOfFrames = len(frames)
+    dataset[_PER_FRAME] = RawDataElement(_PER_FRAME, "SQ", len(encoded), encoded, 0, False, True)
+    # As if it had been read from a file of the encoding that it will be written in: then the bytes are
+    # written as they are.
+    dataset.set_original_encoding(
+        is_implicit_vr=False,
+        is_little_endian=True,
+        character_encoding=convert_encodings(dataset.get("SpecificCharacterSet", "ISO_IR 6")),
+    )
 
 
-def pack(layers: NDArray[np.integer], drawn: Sequence[Drawn]) -> tuple[bytes, list[Frame]]:
-    """Pixel Data of a BINARY segmentation, and its frames in order: by segment, then by slice.
-
-    `layers` is (layer, slice, row, column).
-
-    Bits run from the least significant (PS3.5 §8.1.1), frame after frame without padding in between: where a
-    frame is no multiple of eight pixels, the next begins within a byte.
-    """
-    frames: list[Frame] = []
-    parts: list[bytes] = []
-    rest = np.empty(0, dtype=np.bool_)
-    for item in drawn:
-        layer = layers[item.segment.layer]
-        slab = layer[item.box[0]] == item.segment.number  # (slice, row, column)
-        used = slab.any(axis=(1, 2))
-        frames += [Frame(item.number, item.box[0].start + int(k)) for k in np.flatnonzero(used)]
-        pixels = slab.reshape(-1) if used.all() else slab[used].reshape(-1)
-        if rest.size:
-            pixels = np.concatenate([rest, pixels])
-        whole = pixels.size - pixels.size % 8
-        parts.append(np.packbits(pixels[:whole], bitorder="little").tobytes())
-        rest = pixels[whole:]
-    parts.append(np.packbits(rest, bitorder="little").tobytes())
-    data = b"".join(parts)
-    return data + b"\0" * (len(data) % 2), frames
-
-
-def functional_groups(grid: Grid, frames: Sequence[Frame]) -> Iterator[Dataset]:
-    """The items of Per-Frame Functional Groups Sequence (5200,9230), one per frame.
-
-    Each frame says which segment it belongs to, where it lies, and the one image that it was derived from.
-    """
+def _items(grid: Grid, frames: Sequence[Frame], derivation: Concept) -> Iterable[bytes]:
     order = {plane: index for index, plane in enumerate(sorted({frame.plane for frame in frames}), start=1)}
-    positions = {plane: position_of(grid.planes[plane]) for plane in order}
-    derivations = {plane: derivation_of(grid.planes[plane], codes.DERIVED_BY_SEGMENTATION) for plane in order}
+    derivations = dict(zip(order, _derivations([grid.planes[k] for k in order], derivation), strict=True))
+    # An image has no place, and then frames are found by their segment alone.
+    positions = {k: b"" if grid.place is None else _position(grid.planes[k]) for k in order}
     segments = {number: _segment(number) for number in {frame.number for frame in frames}}
-    # Equal items are one object in memory: writing reads them, nobody changes them.
     for frame in frames:
-        content = Dataset()
-        # By segment, then by place; an image has none.
-        index = [frame.number] if grid.place is None else [frame.number, order[frame.plane]]
-        content.add(DataElement(0x00209157, "UL", index))  # Dimension Index Values
-        item = Dataset()
-        item.add(derivations[frame.plane])
-        item.add(DataElement(0x00209111, "SQ", [content]))  # Frame Content
-        if grid.place is not None:
-            item.add(positions[frame.plane])
-        item.add(segments[frame.number])
-        yield item
+        index = [] if frame.number is None else [frame.number]
+        if grid.place is not None or not index:
+            index.append(order[frame.plane])
+        # A label map of an image has nothing to be found by but a name.
+        label = b"Image " if grid.place is None and frame.number is None else b""
+        where = derivations[frame.plane] + _content(index, label) + positions[frame.plane]
+        yield _item(where + segments[frame.number])
 
 
-def position_of(plane: Plane) -> DataElement:
-    """Plane Position (Patient) of a frame on `plane`."""
+def _derivations(planes: Sequence[Plane], derivation: Concept) -> Iterable[bytes]:
+    """Derivation Image (0008,9124) of a frame on each of `planes`: the one image, and how the frame was
+    derived of it.
+    """
+    rest, how = Dataset(), Dataset()
+    # Unless this is YES, Weasis trusts positions alone and OHIF draws nothing.
+    rest.SpatialLocationsPreserved = "YES"
+    rest.PurposeOfReferenceCodeSequence = [codes.coded(codes.SOURCE_IMAGE)]
+    how.DerivationCodeSequence = [codes.coded(derivation)]
+    rest_encoded, how_encoded = _encoded(rest), _encoded(how)
+    for plane in planes:
+        image = Dataset()
+        image.ReferencedSOPClassUID = plane.sop_class
+        image.ReferencedSOPInstanceUID = plane.sop_instance
+        if plane.frame is not None:
+            image.ReferencedFrameNumber = plane.frame
+        source = _sequence(0x0008, 0x2112, _encoded(image) + rest_encoded)  # Source Image
+        yield _sequence(0x0008, 0x9124, source + how_encoded)
+
+
+def _position(plane: Plane) -> bytes:
+    """Plane Position (Patient) (0020,9113) of a frame on `plane`."""
     item = Dataset()
     item.ImagePositionPatient = plane.position
-    return DataElement(0x00209113, "SQ", [item])  # Plane Position (Patient)
+    return _sequence(0x0020, 0x9113, _encoded(item))
 
 
-def _segment(number: int) -> DataElement:
+def _content(index: Sequence[int], label: bytes = b"") -> bytes:
+    """Frame Content (0020,9111) with its Dimension Index Values (0020,9157), and Frame Label (0020,9453)."""
+    values = struct.pack(f"<HH2sH{len(index)}I", 0x0020, 0x9157, b"UL", 4 * len(index), *index)
+    if label:
+        values += struct.pack("<HH2sH", 0x0020, 0x9453, b"LO", len(label)) + label
+    return _sequence(0x0020, 0x9111, values)
+
+
+def _segment(number: int | None) -> bytes:
+    """Segment Identification (0062,000A); nothing in a label map, whose frames hold all segments."""
+    if number is None:
+        return b""
     item = Dataset()
     item.ReferencedSegmentNumber = number
-    return DataElement(0x0062000A, "SQ", [item])  # Segment Identification
+    return _sequence(0x0062, 0x000A, _encoded(item))
 
 
-def derivation_of(plane: Plane, derivation: Concept) -> DataElement:
-    """Derivation Image of a frame on `plane`: the one image, and how the frame was `derivation` of it."""
-    image = Dataset()
-    image.ReferencedSOPClassUID = plane.sop_class
-    image.ReferencedSOPInstanceUID = plane.sop_instance
-    if plane.frame is not None:
-        image.ReferencedFrameNumber = plane.frame
-    # Unless this is YES, Weasis trusts positions alone and OHIF draws nothing.
-    image.SpatialLocationsPreserved = "YES"
-    image.PurposeOfReferenceCodeSequence = [codes.coded(codes.SOURCE_IMAGE)]
-    item = Dataset()
-    item.SourceImageSequence = [image]
-    item.DerivationCodeSequence = [codes.coded(derivation)]
-    return DataElement(0x00089124, "SQ", [item])  # Derivation Image
+def _sequence(group: int, element: int, body: bytes) -> bytes:
+    """A sequence of the one item `body`, of defined length (PS3.5 §7.5)."""
+    item = _item(body)
+    return struct.pack("<HH2sHI", group, element, b"SQ", 0, len(item)) + item
+
+
+def _item(body: bytes) -> bytes:
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(body)) + body
+
+
+def _encoded(item: Dataset) -> bytes:
+    """The elements of `item` in Explicit VR Little Endian."""
+    out = DicomBytesIO()
+    out.is_little_endian, out.is_implicit_VR = True, False
+    write_dataset(out, item)
+    return bytes(out.getvalue())

@@ -58,6 +58,8 @@ class Grid:
     columns: int
     planes: tuple[Plane, ...]
     place: Place | None  #: None: an image
+    #: mm between the rows and columns of an image, perhaps as they are at its detector; None: it does not say
+    pixel_spacing: MultiValue[DSfloat] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,7 +96,14 @@ def _grid_of_image(source: Source) -> Grid:
     if not rows or not columns:
         raise NotEncodable("the source image does not say how many rows and columns it has")
     plane = Plane(str(image.SOPClassUID), str(image.SOPInstanceUID), frame)
-    return Grid(rows=int(rows), columns=int(columns), planes=(plane,), place=None)
+    said = (image.get(keyword) for keyword in ("PixelSpacing", "ImagerPixelSpacing"))
+    spacing = next((one for one in said if _is_spacing(one)), None)
+    return Grid(rows=int(rows), columns=int(columns), planes=(plane,), place=None, pixel_spacing=spacing)
+
+
+def _is_spacing(said: object) -> bool:
+    """Whether it is two distances. Some devices write zeros where they know none."""
+    return isinstance(said, MultiValue) and len(said) == 2 and all(float(one) > 0 for one in said)
 
 
 def _grid_of_volume(source: Source, geometry: hd.VolumeGeometry) -> Grid:

@@ -5,24 +5,31 @@ from datetime import datetime, timedelta, timezone
 from pydicom import Dataset
 
 from ledger.identifiers import Uid
+from ledger.result import Role
+from results.asked import Asked
 from results.identity import copy_identity
 from results.observer import contributing_equipment, general_equipment
+from results.profile import series_number
 from results.provenance import Run
-from results.source import Source
-from results.uids import derived_uid
 
 
 def result_headers(
-    source: Source,
-    run: Run,
+    asked: Asked,
+    role: Role,
     *,
-    role: str,
     sop_class: Uid,
-    modality: str,
-    series_number: int,
     series_description: str,
+    index: int = 0,
+    name: str = "",
+    variant: str = "",
 ) -> Dataset:
-    """The modules that a SEG and an SR share. `role` names the result in its UIDs."""
+    """The modules that all results share.
+
+    `index` counts the objects of a role from 0. `name` is what the object is called in its UIDs, where that
+    is not its role; `variant` is as in `Asked.uid`.
+    """
+    source, run = asked.source, asked.run
+    name = name or role
     dataset = Dataset()
     copy_identity(source.first, dataset)
     at = local_time(run, dataset)
@@ -30,15 +37,15 @@ def result_headers(
 
     # SOP Common
     dataset.SOPClassUID = str(sop_class)
-    dataset.SOPInstanceUID = str(derived_uid(run, role, "instance"))
+    dataset.SOPInstanceUID = str(asked.uid(name, "instance", variant))
     dataset.InstanceCreationDate = date
     dataset.InstanceCreationTime = time
     dataset.InstanceNumber = 1  # each result is alone in its series: viewers show only the last of several
 
     # General Series
-    dataset.Modality = modality
-    dataset.SeriesInstanceUID = str(derived_uid(run, role, "series"))
-    dataset.SeriesNumber = series_number
+    dataset.Modality = role.modality
+    dataset.SeriesInstanceUID = str(asked.uid(name, "series", variant))
+    dataset.SeriesNumber = series_number(asked.profile, role, index)
     dataset.SeriesDescription = series_description
     dataset.SeriesDate, dataset.SeriesTime = date, time
     dataset.ContentDate, dataset.ContentTime = date, time

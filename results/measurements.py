@@ -6,19 +6,19 @@ images: a report of 100 organs would have 30 000 items. It has no outline or box
 would compute its own mean and area of the box and show those in place of our values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import highdicom as hd
-from pydicom import Dataset
 
 from results import codes
 from results.findings import Concept, Findings, Measurement, Segment
-from results.frames import Drawn
 from results.observer import algorithm
+from results.occupied import Drawn
 from results.provenance import Run
 from results.segmentation import tracking_identifier
 from results.source import Source
-from results.uids import tracking_uid
+from results.uids import segment_tracking_uid, tracking_uid
 from results.words import long_string
 
 Group = (
@@ -28,24 +28,40 @@ Group = (
 )
 
 
-def segment_group(drawn: Drawn, *, source: Source, run: Run, segmentation: Dataset) -> Group:
-    """The values of one segment (TID 1411)."""
+def segment_group(
+    drawn: Drawn,
+    sizes: Sequence[Measurement] | None,
+    places: Mapping[str, tuple[str, str, int]],
+    *,
+    source: Source,
+    run: Run,
+) -> Group:
+    """The values of one segment (TID 1411), or of what nobody is sent the segment of (TID 1501).
+
+    `sizes` are the measurements of a lesion, and None for anything else; `places` are by Tracking UID the SOP
+    Class, the SOP Instance and the Segment Number.
+    """
     segment = drawn.segment
+    numbers = [*segment.measurements, *certainty(segment.score)] if sizes is None else sizes
+    said: dict[str, Any] = {
+        "tracking_identifier": segment_tracking(run, segment),
+        "finding_type": codes.coded(segment.kind),
+        "finding_sites": _sites(segment),
+        "algorithm_id": algorithm(run.provenance),
+        "measurements": [encode(measurement) for measurement in numbers] or None,
+    }
+    place = places.get(str(segment_tracking_uid(run, segment)))
+    if place is None:
+        return hd.sr.MeasurementsAndQualitativeEvaluations(source_images=[middle_image(source)], **said)
+    sop_class, sop_instance, number = place
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(run, segment),
         referenced_segment=hd.sr.ReferencedSegment(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            segment_number=drawn.number,
+            sop_class_uid=sop_class,
+            sop_instance_uid=sop_instance,
+            segment_number=number,
             source_series=hd.sr.SourceSeriesForSegmentation(str(source.first.SeriesInstanceUID)),
         ),
-        finding_type=codes.coded(segment.kind),
-        finding_sites=_sites(segment),
-        algorithm_id=algorithm(run.provenance),
-        measurements=[
-            encode(measurement) for measurement in (*segment.measurements, *certainty(segment.score))
-        ]
-        or None,
+        **said,
     )
 
 
@@ -76,11 +92,16 @@ def encode(measurement: Measurement) -> hd.sr.Measurement:
     """A quantity as NUM (TID 300), to seven significant digits: viewers print whatever is there."""
     return hd.sr.Measurement(
         name=codes.coded(measurement.name),
-        value=float(f"{measurement.value:.7g}"),
+        value=seven_digits(measurement.value),
         unit=codes.coded(measurement.unit),
         method=codes.coded(measurement.method) if measurement.method else None,
         derivation=codes.coded(measurement.derivation) if measurement.derivation else None,
     )
+
+
+def seven_digits(value: float) -> float:
+    """What a NUM says of `value`."""
+    return float(f"{value:.7g}")
 
 
 def middle_image(source: Source) -> hd.sr.SourceImageForMeasurementGroup:
@@ -90,9 +111,10 @@ def middle_image(source: Source) -> hd.sr.SourceImageForMeasurementGroup:
     return hd.sr.SourceImageForMeasurementGroup(str(image.SOPClassUID), str(image.SOPInstanceUID))
 
 
-def _tracking(run: Run, segment: Segment) -> hd.sr.TrackingIdentifier:
+def segment_tracking(run: Run, segment: Segment) -> hd.sr.TrackingIdentifier:
+    """What the segment is called in every object."""
     return hd.sr.TrackingIdentifier(
-        uid=str(tracking_uid(run, segment.label)), identifier=tracking_identifier(run, segment)
+        uid=str(segment_tracking_uid(run, segment)), identifier=tracking_identifier(run, segment)
     )
 
 

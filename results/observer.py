@@ -6,6 +6,7 @@ the report's device observer (TID 1004), its algorithm (TID 4019) and the segmen
 (PS3.3 §10.16).
 """
 
+import hashlib
 import json
 
 import highdicom as hd
@@ -63,7 +64,9 @@ def _model(run: Run) -> Dataset:
     item.SoftwareVersions = algorithm_version(provenance)
     item.DeviceUID = str(provenance.device_uid)
     item.ContributionDateTime = run.at.strftime("%Y%m%d%H%M%S.%f%z")
-    item.ContributionDescription = plain(". ".join([DISCLAIMER.rstrip("."), *parameters(provenance)]), 1024)
+    item.ContributionDescription = plain(
+        ". ".join([DISCLAIMER.rstrip("."), inputs(run), *parameters(provenance)]), 1024
+    )
     return item
 
 
@@ -124,9 +127,20 @@ def parameters(provenance: Provenance) -> list[str]:
     """What made this result this result and no other, for whoever has to make it again."""
     weights = f"sha256 {provenance.weights_digest}" if provenance.weights_digest else "none"
     settings = json.dumps(dict(provenance.settings), sort_keys=True, default=str)
-    texts = [f"weights {weights}", f"code sha256 {provenance.code_digest}", f"settings {settings}"]
+    texts = []
+    if provenance.code_digest is not None:
+        texts = [f"weights {weights}", f"code sha256 {provenance.code_digest}"]
     if provenance.trust:
         texts.append(f"trust {provenance.trust}")
     if provenance.card_url:
         texts.append(f"model card {provenance.card_url}")
-    return [plain(text) for text in texts]
+    # Last, because they may be long: where the room ends, all else has been said.
+    return [plain(text) for text in (*texts, f"settings {settings}")]
+
+
+def inputs(run: Run) -> str:
+    """All that the model was given, also of other series: how many instances, and a digest by which a list of
+    them can be compared (of their UIDs in the order of the characters, one on a line).
+    """
+    digest = hashlib.sha256("\n".join(sorted(str(uid) for uid in run.inputs)).encode()).hexdigest()
+    return f"{len(run.inputs)} input instances, sha256 of their UIDs {digest}"

@@ -34,12 +34,12 @@ class OlderForm:
 
     name: str
     sop_class: Uid
-    series_number: int
+    further: int  #: how far after the report its Series Number is
 
 
 OLDER_FORMS: Mapping[str, OlderForm] = {
-    "comprehensive": OlderForm("Comprehensive SR", COMPREHENSIVE_SR_STORAGE, 9112),
-    "enhanced": OlderForm("Enhanced SR", ENHANCED_SR_STORAGE, 9122),
+    "comprehensive": OlderForm("Comprehensive SR", COMPREHENSIVE_SR_STORAGE, 10),
+    "enhanced": OlderForm("Enhanced SR", ENHANCED_SR_STORAGE, 20),
 }
 
 _VALUES = frozenset({"TEXT", "CODE", "DATETIME", "DATE", "TIME", "UIDREF", "PNAME"})
@@ -84,7 +84,7 @@ def older_report(report: Dataset, form: OlderForm) -> Dataset:
     older.SOPClassUID = str(form.sop_class)
     older.SOPInstanceUID = str(older_report_uid(Uid(report.SOPInstanceUID), form.sop_class, "instance"))
     older.SeriesInstanceUID = str(older_report_uid(Uid(report.SOPInstanceUID), form.sop_class, "series"))
-    older.SeriesNumber = form.series_number
+    older.SeriesNumber = int(report.SeriesNumber) + form.further
     for study in older.get("PredecessorDocumentsSequence", []):
         for series in study.ReferencedSeriesSequence:
             # The report before this one was refused as well: what lies there is its older form.

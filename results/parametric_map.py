@@ -10,41 +10,35 @@ invent them would put the map beside every other object of the patient: such a m
 says so.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from pydicom import Dataset
-from pydicom.dataelem import DataElement
-from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from ledger.identifiers import Uid
 from ledger.result import Role
 from results import codes
+from results.asked import Asked
 from results.findings import Findings, HeatMap
-from results.frames import derivation_of, position_of
+from results.frames import Frame, add_functional_groups
 from results.grid import Grid, NotEncodable, grid_of
 from results.headers import result_headers
-from results.provenance import Run
 from results.segmentation import frame_of_reference, reference_source, shared_groups
 from results.source import Source
-from results.uids import derived_uid
-from results.words import DISCLAIMER, long_string, plain
+from results.words import long_string, map_description, plain
 
 PARAMETRIC_MAP_STORAGE = Uid("1.2.840.10008.5.1.4.1.1.30")
-FIRST_SERIES_NUMBER = 9131
 
 
-def build_maps(findings: Findings, source: Source, run: Run) -> list[Dataset]:
+def build(asked: Asked) -> list[Dataset]:
     """The parametric maps of `kept_maps`, in that order, without file meta information.
 
     Raises `NotEncodable` where a map does not fit the source.
     """
-    kept = kept_maps(findings, source)
+    kept = kept_maps(asked.findings, asked.source)
     if not kept:
         return []
-    grid = grid_of(source)
-    return [_build(one, grid, source, run, FIRST_SERIES_NUMBER + index) for index, one in enumerate(kept)]
+    grid = grid_of(asked.source)
+    return [_build(asked, one, grid, index) for index, one in enumerate(kept)]
 
 
 def kept_maps(findings: Findings, source: Source) -> tuple[HeatMap, ...]:
@@ -57,34 +51,31 @@ def role_of(one: HeatMap) -> str:
     return f"{Role.PARAMETRIC_MAP} {one.label}"
 
 
-def map_description(one: HeatMap, run: Run) -> str:
-    """Series Description (0008,103E): what it is, and what it is not."""
-    kind = "AI explanation (not diagnostic)" if one.explains else "AI map (not verified)"
-    return long_string(f"{kind} {plain(run.provenance.name)} {one.label}")
-
-
-def _build(one: HeatMap, grid: Grid, source: Source, run: Run, series_number: int) -> Dataset:
+def _build(asked: Asked, one: HeatMap, grid: Grid, index: int) -> Dataset:
+    source, run = asked.source, asked.run
     if one.values.shape != grid.shape:
         raise NotEncodable(f"the map {one.label!r} is {one.values.shape}, the source {grid.shape}")
     dataset = result_headers(
-        source,
-        run,
-        role=role_of(one),
+        asked,
+        Role.PARAMETRIC_MAP,
         sop_class=PARAMETRIC_MAP_STORAGE,
-        modality="OT",  # PS3.3 §C.8.32.1 leaves it open; it is no modality's own image
-        series_number=series_number,
-        series_description=map_description(one, run),
+        series_description=map_description(asked, one),
+        index=index,
+        name=role_of(one),
     )
     frame_of_reference(dataset, source, grid)
     _image(dataset, one, grid)
     reference_source(dataset, source, grid)
-    _dimensions(dataset, one, run)
+    _dimensions(dataset, asked, one)
     dataset.SharedFunctionalGroupsSequence = [_shared(one, grid, dataset.ImageType)]
-    dataset.NumberOfFrames = len(grid.planes)
-    dataset.PerFrameFunctionalGroupsSequence = Sequence(_frames(grid))
-    dataset.add_new(0x7FE00008, "OF", np.ascontiguousarray(one.values, "<f4").tobytes())
+    # From the last slice of the volume to the first, so upwards along rows x columns. OHIF 3.13 reads a map's
+    # frames one after the other into a volume that runs this way, whatever they say of their places: in the
+    # other order it draws each frame as far from the wrong end.
+    dataset.add_new(0x7FE00008, "OF", np.ascontiguousarray(one.values[::-1], "<f4").tobytes())
+    frames = [Frame(None, plane) for plane in reversed(range(len(grid.planes)))]
     # How the frames were derived is said by a code of our own.
     codes.identify_schemes(dataset, run.provenance.schemes, ours_in_frames=True)
+    add_functional_groups(dataset, grid, frames, codes.DERIVED_BY_INFERENCE)
     return dataset
 
 
@@ -102,16 +93,17 @@ def _image(dataset: Dataset, one: HeatMap, grid: Grid) -> None:
     dataset.ContentQualification = "RESEARCH"
     dataset.PixelPresentation = "MONOCHROME"
     dataset.ContentLabel = "EXPLANATION" if one.explains else "MAP"
-    said = f"{one.label}, which explains {one.explains}. " if one.explains else f"{one.label}. "
-    dataset.ContentDescription = plain((said + DISCLAIMER).replace("\\", "/"), 64)
+    said = f"{one.label}, which explains {one.explains}" if one.explains else one.label
+    # First what must not be cut off: there is room for 64 characters.
+    dataset.ContentDescription = long_string(f"AI, not verified: {said}")
     dataset.ContentCreatorName = None  # Type 2: no person made it
     dataset.AcquisitionContextSequence = []  # Type 2
 
 
-def _dimensions(dataset: Dataset, one: HeatMap, run: Run) -> None:
+def _dimensions(dataset: Dataset, asked: Asked, one: HeatMap) -> None:
     """Frames are found by their place (PS3.3 §C.7.6.17)."""
     organization = Dataset()
-    organization.DimensionOrganizationUID = str(derived_uid(run, role_of(one), "dimension organization"))
+    organization.DimensionOrganizationUID = str(asked.uid(role_of(one), "dimension organization"))
     dataset.DimensionOrganizationSequence = [organization]
     pointer = Dataset()
     pointer.DimensionIndexPointer, pointer.FunctionalGroupPointer = Tag(0x00200032), Tag(0x00209113)
@@ -139,6 +131,8 @@ def _shared(one: HeatMap, grid: Grid, image_type: list[str]) -> Dataset:
     window = Dataset()
     window.WindowCenter = f"{(low + high) / 2:.8g}"
     window.WindowWidth = f"{(high - low) or 1.0:.8g}"
+    # LINEAR, the default, is made for whole numbers and knows no width below 1 (PS3.3 §C.11.2.1.2).
+    window.VOILUTFunction = "LINEAR_EXACT"
     item.FrameVOILUTSequence = [window]
     identity = Dataset()
     identity.RescaleIntercept, identity.RescaleSlope, identity.RescaleType = "0", "1", "US"
@@ -147,15 +141,3 @@ def _shared(one: HeatMap, grid: Grid, image_type: list[str]) -> Dataset:
     frame_type.FrameType = list(image_type)
     item.ParametricMapFrameTypeSequence = [frame_type]
     return item
-
-
-def _frames(grid: Grid) -> Iterator[Dataset]:
-    """One item for each slice, in the order of the volume."""
-    for number, plane in enumerate(grid.planes, start=1):
-        content = Dataset()
-        content.add(DataElement(0x00209157, "UL", [number]))  # Dimension Index Values
-        item = Dataset()
-        item.add(derivation_of(plane, codes.DERIVED_BY_INFERENCE))
-        item.add(position_of(plane))
-        item.add(DataElement(0x00209111, "SQ", [content]))  # Frame Content
-        yield item

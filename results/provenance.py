@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
+from ledger.completeness import Shortfall
 from ledger.identifiers import Digest, Uid
 from ledger.result import NewResult
 from results.findings import CodingScheme
@@ -27,10 +28,10 @@ class Provenance:
     device_uid: Uid  #: a pure function of weights and code: it changes when the model changes
     source: str = MANUFACTURER  #: Manufacturer, Algorithm Source
     weights_digest: Digest | None = None  #: None: a method without weights
-    code_digest: Digest
+    code_digest: Digest | None  #: None: the model was not opened, for its run was given up
     settings: Mapping[str, object] = field(default_factory=dict)
     trust: str = ""  #: who vouches for it, in words; empty: it came with Wetread
-    card_url: str = ""  #: where the model's card is kept
+    card_url: str = ""  #: where the model's card is kept: its address, or the file beside the model
     schemes: tuple[CodingScheme, ...] = ()  #: of the model's own private codes
 
     @property
@@ -73,7 +74,9 @@ class Run:
     at: datetime  #: with time zone
     software_version: str  #: of Wetread itself
     predecessor: Predecessor | None = None
+    shortfall: Shortfall | None = None  #: what was missing of the study: the findings caution about it
     image: Uid | None = None  #: SOP Instance UID, where the run looked at one image that is no volume
+    again: int = 0  #: how many runs of the same on the same were asked for before: each has UIDs of its own
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:

@@ -44,7 +44,7 @@ def rectangles(box: Box, grid: Grid) -> list[hd.sr.ImageRegion]:
     if top >= bottom or left >= right:
         raise NotEncodable(f"the box of {box.label!r} lies beside the images")
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
-    return [_region("POLYLINE", corners, grid.planes[k]) for k in slices_of(box, grid)]
+    return [region("POLYLINE", corners, grid.planes[k]) for k in slices_of(box, grid)]
 
 
 def size_of(box: Box, grid: Grid) -> Iterator[Measurement]:
@@ -75,7 +75,7 @@ def slice_next_to(point: Point, grid: Grid) -> int:
 def spot(point: Point, grid: Grid) -> hd.sr.ImageRegion:
     """The landmark on the image next to it. Raises `NotEncodable`."""
     plane = grid.planes[slice_next_to(point, grid)]
-    return _region("POINT", np.array([(point.at[2] + 0.5, point.at[1] + 0.5)]), plane)
+    return region("POINT", np.array([(point.at[2] + 0.5, point.at[1] + 0.5)]), plane)
 
 
 def off_plane(point: Point, grid: Grid) -> Iterator[Measurement]:
@@ -85,7 +85,12 @@ def off_plane(point: Point, grid: Grid) -> Iterator[Measurement]:
         yield Measurement(name=codes.OFF_PLANE, value=apart * grid.step_mm[0], unit=codes.MILLIMETRE)
 
 
-def _region(kind: str, points: NDArray[np.float64], plane: Plane) -> hd.sr.ImageRegion:
+def region(kind: str, points: NDArray[np.float64], plane: Plane) -> hd.sr.ImageRegion:
+    """Graphics of `kind` on an image; `points` are (column, row)."""
+    return hd.sr.ImageRegion(graphic_type=kind, graphic_data=points, source_image=source_image(plane))
+
+
+def source_image(plane: Plane) -> hd.sr.SourceImageForRegion:
+    """The image, or the frame of it, that graphics are on."""
     frames = None if plane.frame is None else [plane.frame]
-    image = hd.sr.SourceImageForRegion(plane.sop_class, plane.sop_instance, frames)
-    return hd.sr.ImageRegion(graphic_type=kind, graphic_data=points, source_image=image)
+    return hd.sr.SourceImageForRegion(plane.sop_class, plane.sop_instance, frames)

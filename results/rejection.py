@@ -101,8 +101,8 @@ def build_rejection(
 def description(report: Dataset) -> str:
     """What a reader is told who opens the note."""
     return (
-        f"Replaced by a newer result of the same analysis, report {report.SOPInstanceUID}: more images had"
-        f" arrived. {DISCLAIMER}"
+        # Whether more images had come, or the analysis was run again: that is for the report itself to say.
+        f"Replaced by a newer result of the same analysis, report {report.SOPInstanceUID}. {DISCLAIMER}"
     )
 
 

@@ -3,6 +3,8 @@ Findings → Comprehensive 3D SR (PS3.3 §A.35.13) with TID 1500 as root: the do
 on.
 
 Every run makes one, also a run that found nothing or refused: silence could not be told from "not processed".
+It refers to every other object of the run: to segments and maps where their values are, to the rest in a
+container at its end.
 
 **The title** is (126001, DCM, Oncology Measurement Report), though few of our reports are about tumours. TID
 1500 has four titles (CID 7021), and OHIF (3.13.2, tried with these very reports) takes the first of them,
@@ -12,95 +14,84 @@ expects ours; and a report without any finding stops the viewer with an error. U
 it shows the report as text with every value and sentence. 126002 and 126003 would claim a modality, so this
 one is the least wrong. What was done is said by Procedure Reported and the algorithm, never by the title; a
 change of heart is a change of `codes.TITLE`.
-
-**Preliminary Flag** is PRELIMINARY and Verification Flag UNVERIFIED: a wet read is what comes before the
-report.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import highdicom as hd
 from pydicom import Dataset
 
 from ledger.identifiers import Uid
-from ledger.job import Outcome
+from ledger.profile import ReportTitle
 from ledger.result import Role
 from results import codes
+from results.asked import Asked
+from results.document import OUTCOMES, document, finish
 from results.finding_groups import box_group, map_group, point_group, verdict_group
-from results.findings import Findings
-from results.frames import Drawn, drawn_segments
+from results.findings import Concept, Findings
+from results.follow_up import derived_measurements, grade_group, recommendation_group
 from results.grid import NotEncodable, grid_of
-from results.headers import result_headers
+from results.leaves import container_of_leaves
+from results.lesions import lesion_numbers
 from results.measurements import Group, segment_group, series_group
-from results.observer import observation_context
+from results.occupied import Drawn, drawn_segments
+from results.outline import lesions
 from results.parametric_map import kept_maps
-from results.provenance import Predecessor, Run
+from results.provenance import Predecessor
 from results.references import hierarchy, referenced_instances
-from results.sentences import sentences
-from results.source import Source
-from results.words import DISCLAIMER, long_string, plain, series_description
+from results.words import long_string
 
 COMPREHENSIVE_3D_SR_STORAGE = Uid("1.2.840.10008.5.1.4.1.1.88.34")
-SERIES_NUMBER = 9102
 
-_OUTCOMES = {
-    Outcome.FOUND: codes.ANALYSED,
-    Outcome.NOTHING: codes.NOTHING_FOUND,
-    Outcome.REFUSED: codes.NOT_ANALYSED,
-}
+TITLES: Mapping[ReportTitle, Concept] = {"imaging": codes.DRAWN_TITLE, "oncology": codes.TITLE}
 
 
-def build_report(
-    findings: Findings,
-    source: Source,
-    run: Run,
-    segmentation: Dataset | None,
-    maps: Sequence[Dataset] = (),
-) -> Dataset:
-    """The report, without file meta information.
-
-    `segmentation` and `maps` are what `build_segmentation` and `build_maps` made of the same findings. Raises
-    `NotEncodable` where the findings do not fit the source.
-    """
-    _check_labels(findings)
-    dataset = result_headers(
-        source,
-        run,
-        role=Role.REPORT,
+def build(asked: Asked) -> list[Dataset]:
+    """The report, without file meta information. Raises `NotEncodable`."""
+    findings, run = asked.findings, asked.run
+    check_labels(findings)
+    drawn = drawn_segments(findings)
+    leaves = [leaf for role in Role if not role.is_root for leaf in asked.of(role)]
+    groups = [*_groups(asked, drawn)]
+    named = {instance for group in groups for item in group for _, instance in referenced_instances(item)}
+    rest = [
+        (role, leaf)
+        for role in Role
+        if not role.is_root
+        for leaf in asked.of(role)
+        if str(leaf.SOPInstanceUID) not in named
+    ]
+    dataset = document(
+        asked,
+        Role.REPORT,
         sop_class=COMPREHENSIVE_3D_SR_STORAGE,
-        modality="SR",
-        series_number=SERIES_NUMBER,
-        series_description=series_description(run, findings, "report"),
+        title=TITLES[asked.profile.report_title],
+        groups=groups,
+        drawn=drawn,
+        further=[*derived_measurements(findings, run), *container_of_leaves(rest)],
+        variant=report_variant(asked),
     )
-    # SR Document General (PS3.3 §C.17.2)
-    dataset.CompletionFlag = "COMPLETE"
-    dataset.CompletionFlagDescription = DISCLAIMER
-    dataset.VerificationFlag = "UNVERIFIED"
-    dataset.PreliminaryFlag = "PRELIMINARY"
-    dataset.ReferencedPerformedProcedureStepSequence = []  # Type 2
-    dataset.PerformedProcedureCodeSequence = []  # Type 2
     if run.predecessor is not None:
         dataset.PredecessorDocumentsSequence = [_predecessor(run.predecessor)]
-
-    drawn = drawn_segments(findings) if segmentation is not None else ()
-    root = hd.sr.MeasurementReport(
-        observation_context=observation_context(run.provenance),
-        procedure_reported=codes.coded(codes.procedure_reported(str(source.first.get("Modality", "")))),
-        imaging_measurements=_groups(findings, source, run, segmentation=segmentation, maps=maps),
-        title=codes.coded(codes.TITLE),
-    )[0]
-    for element in root:
-        dataset.add(element)
-    dataset.ContentSequence.append(_evaluations(findings, drawn, sentences(findings, source)))
-    _separate(dataset)
-    leaves = [*([] if segmentation is None else [segmentation]), *maps]
-    dataset.CurrentRequestedProcedureEvidenceSequence = _evidence(dataset, source, leaves)
-    codes.identify_schemes(dataset, run.provenance.schemes)
-    return dataset
+    finish(dataset, asked, leaves)
+    return [dataset]
 
 
-def _check_labels(findings: Findings) -> None:
-    for kind in (findings.boxes, findings.points, findings.verdicts, findings.maps):
+def report_variant(asked: Asked) -> str:
+    """What else than the run makes the report what it is: its title, and all that it refers to."""
+    leaves = asked.naming(*(role for role in Role if role is not Role.REPORT))
+    return f"{asked.profile.report_title} report of {leaves}"
+
+
+def check_labels(findings: Findings) -> None:
+    """Raise `NotEncodable` where two findings of a kind could not be told apart."""
+    for kind in (
+        findings.boxes,
+        findings.points,
+        findings.verdicts,
+        findings.maps,
+        findings.grades,
+        findings.recommendations,
+    ):
         labels = [long_string(one.label) for one in kind]
         if len(set(labels)) < len(labels) or not all(labels):
             raise NotEncodable(
@@ -108,85 +99,47 @@ def _check_labels(findings: Findings) -> None:
             )
 
 
-def _separate(item: Dataset) -> None:
-    """Containers hold items, not running text (PS3.3 §C.18.8).
-
-    highdicom calls them CONTINUOUS, and then a renderer may print values in a row without their names.
-    """
-    if item.ValueType == "CONTAINER":
-        item.ContinuityOfContent = "SEPARATE"
-    for child in item.get("ContentSequence", []):
-        _separate(child)
-
-
-def _groups(
-    findings: Findings, source: Source, run: Run, *, segmentation: Dataset | None, maps: Sequence[Dataset]
-) -> list[Group]:
+def _groups(asked: Asked, drawn: Sequence[Drawn]) -> Iterator[Group]:
     """First what is said of the whole, then what lies somewhere."""
-    groups: list[Group] = [verdict_group(verdict, source=source, run=run) for verdict in findings.verdicts]
-    if findings.boxes or findings.points:
-        grid = grid_of(source)
-        groups += [box_group(box, grid=grid, run=run) for box in findings.boxes]
-        groups += [point_group(point, grid=grid, run=run) for point in findings.points]
-    if segmentation is not None:
-        groups += [
-            segment_group(item, source=source, run=run, segmentation=segmentation)
-            for item in drawn_segments(findings)
-        ]
-    pairs = zip(kept_maps(findings, source), maps, strict=True)
-    groups += [map_group(one, dataset, run=run) for one, dataset in pairs]
-    if findings.measurements or not groups:
-        groups.append(series_group(findings, _OUTCOMES[findings.outcome], source=source, run=run))
-    return groups
+    findings, source, run = asked.findings, asked.source, asked.run
+    empty = True
+    for group in _told(asked, drawn):
+        empty = False
+        yield group
+    if findings.measurements or empty:
+        yield series_group(findings, OUTCOMES[findings.outcome], source=source, run=run)
 
 
-def _evaluations(
-    findings: Findings, drawn: Sequence[Drawn], lines: Sequence[str]
-) -> hd.sr.ContainerContentItem:
-    """The outcome in code and in words (TID 1500, rows 11 to 13; highdicom has no class for them)."""
-    contains = hd.sr.RelationshipTypeValues.CONTAINS
-    container = hd.sr.ContainerContentItem(
-        name=codes.coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=contains
-    )
-    items: list[hd.sr.ContentItem] = [
-        hd.sr.CodeContentItem(
-            codes.coded(codes.ANALYSIS_OUTCOME),
-            codes.coded(_OUTCOMES[findings.outcome]),
-            relationship_type=contains,
-        )
-    ]
-    present = {item.segment.number for item in drawn}
-    absent = [segment for segment in findings.segments if segment.number not in present]
-    for kind in dict.fromkeys(segment.kind for segment in absent):
-        if kind not in {item.segment.kind for item in drawn}:
-            items.append(
-                hd.sr.CodeContentItem(
-                    codes.coded(kind), codes.coded(codes.ABSENT), relationship_type=contains
-                )
-            )
-    for text in comments(findings, [segment.label for segment in absent], lines):
-        items.append(hd.sr.TextContentItem(codes.coded(codes.COMMENT), text, relationship_type=contains))
-    container.ContentSequence = hd.sr.ContentSequence(items)
-    return container
+def _told(asked: Asked, drawn: Sequence[Drawn]) -> Iterator[Group]:
+    findings, source, run = asked.findings, asked.source, asked.run
+    for verdict in findings.verdicts:
+        yield verdict_group(verdict, source=source, run=run)
+    for grade in findings.grades:
+        yield grade_group(grade, findings, source=source, run=run)
+    for recommendation in findings.recommendations:
+        yield recommendation_group(recommendation, findings, source=source, run=run)
+    grid = grid_of(source) if findings.boxes or findings.points or drawn else None
+    if grid is not None:
+        for box in findings.boxes:
+            yield box_group(box, grid=grid, run=run)
+        for point in findings.points:
+            yield point_group(point, grid=grid, run=run)
+        sizes = {one.drawn.number: [*lesion_numbers(one, grid)] for one in lesions(findings, drawn, grid)}
+        places = _places(asked.of(Role.SEGMENTATION))
+        for item in drawn:
+            yield segment_group(item, sizes.get(item.number), places, source=source, run=run)
+    for one, dataset in zip(kept_maps(findings, source), asked.of(Role.PARAMETRIC_MAP), strict=False):
+        yield map_group(one, dataset, run=run)
 
 
-def comments(findings: Findings, absent: Sequence[str] = (), lines: Sequence[str] = ()) -> list[str]:
-    """Every sentence that a reader must see: the warning, the reason, what was found (`lines`), what is
-    missing, the cautions.
-    """
-    texts = [DISCLAIMER, findings.because, *lines, *(f"Not found: {label}." for label in absent)]
-    texts += [f"Caution: {caution}" for caution in findings.cautions]
-    return [plain(text, 1024) for text in texts if text]
-
-
-def _evidence(dataset: Dataset, source: Source, leaves: Sequence[Dataset]) -> list[Dataset]:
-    """Exactly what the content refers to, by study and series (PS3.3 §C.17.2.3)."""
-    series_of = {str(image.SOPInstanceUID): str(image.SeriesInstanceUID) for image in source.datasets}
-    series_of |= {str(leaf.SOPInstanceUID): str(leaf.SeriesInstanceUID) for leaf in leaves}
-    used = sorted(
-        {(series_of[instance], instance, sop_class) for sop_class, instance in referenced_instances(dataset)}
-    )
-    return [hierarchy(str(dataset.StudyInstanceUID), used)]
+def _places(segmentations: Sequence[Dataset]) -> Mapping[str, tuple[str, str, int]]:
+    """By Tracking UID: (SOP Class, SOP Instance, Segment Number) of the first that has the segment."""
+    found: dict[str, tuple[str, str, int]] = {}
+    for one in segmentations:
+        for item in one.SegmentSequence:
+            place = (str(one.SOPClassUID), str(one.SOPInstanceUID), int(item.SegmentNumber))
+            found.setdefault(str(item.get("TrackingUID", "")), place)
+    return found
 
 
 def _predecessor(report: Predecessor) -> Dataset:

@@ -26,3 +26,12 @@ class Source:
     def first(self) -> Dataset:
         """The header that patient and study attributes are copied from."""
         return self.datasets[0]
+
+    @property
+    def is_one_image(self) -> bool:
+        """Whether it is one image, or one frame that is named of one, without a volume."""
+        if self.geometry is not None or len(self.datasets) != 1:
+            return False
+        return (
+            int(self.first.get("NumberOfFrames") or 1) == 1 if self.frames is None else len(self.frames) == 1
+        )

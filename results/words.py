@@ -8,8 +8,9 @@ Our own text is ASCII. It stands beside patient names in the character set of th
 import unicodedata
 
 from ledger.job import Outcome
-from results.findings import Findings
-from results.provenance import Run
+from ledger.profile import EXPLAINING, LO_LONGEST, SHORTENED_TO
+from results.asked import Asked
+from results.findings import HeatMap
 
 #: Stands in every result. The wording is a promise of the README as well.
 DISCLAIMER = "AI result, not verified. Research use, not for diagnosis."
@@ -55,11 +56,36 @@ def long_string(text: str) -> str:
     return plain(text.replace("\\", "/"), 64)
 
 
-def series_description(run: Run, findings: Findings, what: str) -> str:
+def series_description(asked: Asked, what: str, status: str = "") -> str:
     """Series Description (0008,103E): which model, what it is, and that nobody has verified it.
 
     Viewers show it before anything is opened, and some open a report as a blank page: so it also says
-    when there was nothing to show.
+    when there was nothing to show. A site's template says the words; where they are too many the name of
+    the model is shortened, then its version, then `what`.
     """
-    name = plain(f"{run.provenance.name} {run.provenance.version}".replace("\\", "/"), 24)
-    return f"AI {name} {what} ({_ENDINGS[findings.outcome]})"
+    provenance = asked.run.provenance
+    template = asked.profile.series_description
+    words = {
+        "model": _one_value(provenance.name),
+        "version": _one_value(provenance.version),
+        "what": _one_value(what),
+        "status": status or _ENDINGS[asked.findings.outcome],
+    }
+    for key in ("model", "version", "what"):
+        beyond = len(template.format(**words)) - LO_LONGEST
+        if beyond > 0:
+            words[key] = plain(words[key], max(SHORTENED_TO, len(words[key]) - beyond))
+    return template.format(**words)
+
+
+def map_description(asked: Asked, one: HeatMap, what: str = "") -> str:
+    """The same of an object that shows a map, as `what`, which stands first because a long label is cut; that
+    of an explanation is not diagnostic.
+    """
+    if one.explains:
+        return series_description(asked, f"{what} {one.label}".lstrip(), EXPLAINING)
+    return series_description(asked, f"{what or 'map'} {one.label}")
+
+
+def _one_value(text: str) -> str:
+    return plain(text.replace("\\", "/"))

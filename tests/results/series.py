@@ -124,7 +124,8 @@ def with_pixels(image: Dataset) -> Dataset:
     whole = Dataset()
     whole.update(image)
     frames = int(image.get("NumberOfFrames", 1))
-    stored = np.arange(frames * image.Rows * image.Columns, dtype=np.uint16) % 1000
+    samples = frames * image.Rows * image.Columns * int(image.get("SamplesPerPixel", 1))
+    stored = (np.arange(samples) % 1000).astype(f"u{image.BitsAllocated // 8}")
     whole.add_new(0x7FE00010, "OW", stored.tobytes())
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian

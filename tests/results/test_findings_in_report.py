@@ -21,15 +21,16 @@ from results.expect import as_code
 from results.findings import Box, Concept, Findings, Point
 from results.grid import NotEncodable
 from results.older_report import OLDER_FORMS, check_older_report, older_report
-from results.report import build_report
+from results.report import build
 from results.sentences import LINES_MAX, percent, sentences
 from results.uids import tracking_uid
 from results.write import write
+from tests.patience import patient
 from tests.peers.programs import find
 from tests.results.dciodvfy import complaints
 from tests.results.everything import boxes, everything, everything_on_an_image, only, points, verdicts
 from tests.results.images import COLUMNS, IMAGES, image_source
-from tests.results.made import Made, make
+from tests.results.made import Made, asked, make
 from tests.results.series import KINDS, NODULE, SPACING, a_run, source
 
 Mutant = Callable[[Dataset], None]
@@ -157,6 +158,17 @@ def test_a_verdict_says_present_or_absent_and_whether_its_number_is_a_probabilit
     assert codes_named(absent, as_code(codes.CALIBRATION)) == [as_code(codes.NOT_CALIBRATED)]
 
 
+@pytest.mark.parametrize("present", [True, False])
+def test_a_verdict_that_is_unsure_is_called_neither_present_nor_absent(tmp_path: Path, present: bool) -> None:
+    unsure = replace(verdicts()[0], present=present, unsure=True, probability=0.365)
+    said = Findings(outcome=Outcome.FOUND, verdicts=(unsure,))
+
+    sr = make(tmp_path, said=said).sr
+
+    assert codes_named(groups(sr)["Pneumothorax"], as_code(unsure.finding)) == [as_code(codes.EQUIVOCAL)]
+    assert "Pneumothorax: unsure, probability 36 % (calibrated; present from 30 %)." in sentences_of(sr)
+
+
 def test_everything_is_said_in_plain_sentences_too(tmp_path: Path) -> None:
     assert sentences_of(make(tmp_path, said=everything()).sr)[1:] == [
         "Pneumothorax: present, probability 93 % (calibrated; present from 30 %).",
@@ -242,7 +254,7 @@ def test_dcmtk_prints_and_renders_it(tmp_path: Path) -> None:
     printed = subprocess.run([find("dsrdump"), "+Pl", report], capture_output=True, text=True, check=True)
     assert "(POLYLINE,6/4.75,9/4.75,9/10.25,6/10.25,6/4.75)" in printed.stdout
     assert '"Probability")="93.4" (%,UCUM,"percent")' in printed.stdout
-    subprocess.run([find("dsr2html"), report, tmp_path / "report.html"], check=True, timeout=60)
+    subprocess.run([find("dsr2html"), report, tmp_path / "report.html"], check=True, timeout=patient(60))
     page = (tmp_path / "report.html").read_text(encoding="latin-1")
     assert "Pneumothorax: present, probability 93 %" in page
 
@@ -276,7 +288,7 @@ def test_a_box_without_extent_and_a_point_that_is_nowhere_are_no_findings() -> N
 
 def _encode(said: Findings) -> Dataset:
     of = source()
-    return build_report(said, of, a_run(of), None)
+    return build(asked(said, of))[0]
 
 
 def _of(sr: Dataset, label: str) -> Dataset:

@@ -1,17 +1,25 @@
 """A result is filed with its images: patient, study and character set are theirs, byte for byte."""
 
+import hashlib
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom import Dataset
 
 from ledger.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ledger.profile import DEFAULT, EXPLAINING, PROFILES, complaint
+from ledger.result import Role
 from results.identity import DESCRIBING, IDENTIFYING, PRESENT_EVEN_IF_EMPTY
-from results.words import DISCLAIMER, long_string, plain
-from tests.results.made import Made, make
-from tests.results.series import KINDS, a_run, not_analysed, source, with_pixels
+from results.making import ENCODERS
+from results.words import DISCLAIMER, long_string, plain, series_description
+from tests.results.everything import everything
+from tests.results.made import Made, asked, make
+from tests.results.pictured import Ramp
+from tests.results.series import KINDS, a_run, not_analysed, nothing_found, source, with_pixels
 
 NAMES = {
     "Latin-1": ("ISO_IR 100", "Müller^Jürgen"),
@@ -100,14 +108,14 @@ def test_07_each_result_is_alone_in_a_series_of_its_own(tmp_path: Path) -> None:
     assert made.seg.SeriesInstanceUID != made.sr.SeriesInstanceUID
     assert (made.seg.Modality, made.sr.Modality) == ("SEG", "SR")
     assert (made.seg.SeriesNumber, made.sr.SeriesNumber) == (9101, 9102)
-    assert made.seg.SeriesDescription == "AI lung_ct 1.0.0 segmentation (not verified)"
-    assert made.sr.SeriesDescription == "AI lung_ct 1.0.0 report (not verified)"
+    assert made.seg.SeriesDescription == "AI not verified: segmentation, lung_ct 1.0.0"
+    assert made.sr.SeriesDescription == "AI not verified: report, lung_ct 1.0.0"
     assert (made.seg.InstanceNumber, made.sr.InstanceNumber) == (1, 1)
 
 
 def test_07_a_refusal_can_be_seen_in_the_list_of_series(tmp_path: Path) -> None:
     made = make(tmp_path, said=not_analysed())
-    assert made.sr.SeriesDescription == "AI lung_ct 1.0.0 report (NOT ANALYSED)"
+    assert made.sr.SeriesDescription == "AI NOT ANALYSED: report, lung_ct 1.0.0"
 
 
 def test_08_body_part_is_copied_and_an_unpaired_part_has_no_side(tmp_path: Path) -> None:
@@ -148,6 +156,21 @@ def test_every_result_says_that_it_is_not_for_diagnosis(tmp_path: Path) -> None:
         assert "not for diagnosis" in dataset.ContributingEquipmentSequence[-1].ContributionDescription
 
 
+def test_every_result_says_what_the_model_was_given_and_where_its_card_is(tmp_path: Path) -> None:
+    of = source()
+    run = a_run(of, settings={f"setting_{k}": "x" * 40 for k in range(40)})
+    made = make(tmp_path, of=of, run=run)
+    listed = "\n".join(sorted(str(uid) for uid in run.inputs)).encode()
+    for dataset in (made.seg, made.sr):
+        said = dataset.ContributingEquipmentSequence[-1].ContributionDescription
+        assert f"{len(run.inputs)} input instances" in said
+        assert hashlib.sha256(listed).hexdigest() in said
+        # Settings may be longer than the room there is, and are cut; nothing else is.
+        assert "model card https://example.org/lung_ct" in said
+        assert "settings {" in said
+        assert len(said) <= 1024
+
+
 @pytest.mark.parametrize(
     ("said", "read"),
     [
@@ -164,3 +187,35 @@ def test_a_long_label_is_cut_to_what_lo_holds() -> None:
     cut = long_string("a\\b" + "x" * 80)
     assert len(cut) == 64
     assert "\\" not in cut
+
+
+@pytest.mark.parametrize(
+    "template", ["AI {model} {version} {status}", "AI {model} {version} {what} ({status})"]
+)
+def test_a_template_that_is_allowed_never_makes_a_description_too_long(template: str) -> None:
+    room = 0
+    while not complaint(replace(DEFAULT, series_description=template + "x" * (room + 1))):
+        room += 1
+    profile = replace(DEFAULT, series_description=template + "x" * room)
+    of = source()
+    run = a_run(of, version="2026.11.21-rc1+local")
+    for what in ("presentation state", "overlay of a map with a long name"):
+        for status in ("", EXPLAINING):
+            said = series_description(asked(nothing_found(), of, run, profile=profile), what, status)
+            assert len(said) <= 64, said
+
+
+def test_a_site_words_every_description_also_that_of_a_map_in_another_form(tmp_path: Path) -> None:
+    of = source()
+    profile = replace(
+        PROFILES["plain-pacs"],
+        kinds=frozenset(ENCODERS),
+        series_description="Hospital A, AI {model} {what} ({status})",
+    )
+    pictures = Ramp(KINDS["axial CT"].shape)
+    made = make(tmp_path, said=everything(), of=of, profile=profile, pictures=pictures)
+    for role, path in made.written:
+        said = str(pydicom.dcmread(path, stop_before_pixels=True).SeriesDescription)
+        assert said.startswith("Hospital A, AI "), role
+        assert "(not verified" in said, role
+    assert {Role.BLENDING, Role.OVERLAY, Role.PARAMETRIC_MAP} <= {role for role, _ in made.written}

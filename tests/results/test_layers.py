@@ -17,12 +17,13 @@ from results.content import numbers
 from results.expect import as_code
 from results.findings import Findings, Segment
 from results.grid import NotEncodable
-from results.segmentation import build_segmentation
+from results.segmentation import build
+from tests.patience import patient
 from tests.peers.programs import find
 from tests.results.dciodvfy import complaints
 from tests.results.images import IMAGES, blob, image_findings, image_source
-from tests.results.made import Made, make
-from tests.results.series import KINDS, SHAPE, a_run, findings, geometry, label_map, source
+from tests.results.made import Made, asked, make
+from tests.results.series import KINDS, SHAPE, findings, geometry, label_map, source
 
 
 def segment(number: int, layer: int = 0, **changes: object) -> Segment:
@@ -78,7 +79,7 @@ def test_dcmqi_reads_overlapping_segments_each_into_its_own_image(tmp_path: Path
     said = overlapping()
     made = make(tmp_path / "made", said=said)
     program = [find("segimage2itkimage"), "--inputDICOM", made.segmentation, "--outputDirectory", tmp_path]
-    subprocess.run([*program, "--outputType", "nrrd"], capture_output=True, check=True, timeout=60)
+    subprocess.run([*program, "--outputType", "nrrd"], capture_output=True, check=True, timeout=patient(60))
     for number in (1, 2, 3):
         image = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / f"{number}.nrrd")))
         assert int((image > 0).sum()) == int(said.mask(number).sum())
@@ -123,7 +124,7 @@ def test_a_layer_with_voxels_of_another_layers_segment_is_refused() -> None:
     layers = said.label_map.copy()
     layers[1, 0, 0, 0] = 2
     with pytest.raises(NotEncodable, match="layer 1 of the label map has voxels of segment 2"):
-        build_segmentation(replace(said, label_map=layers), source(), a_run(source()))
+        build(asked(replace(said, label_map=layers), source()))
 
 
 def test_a_segment_of_a_layer_that_is_not_there_is_no_finding() -> None:
@@ -209,6 +210,21 @@ def lie_somewhere(seg: Dataset) -> None:
     seg.FrameOfReferenceUID = "1.2.3"
 
 
+def turned(seg: Dataset) -> None:
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+
+
+def measured(seg: Dataset) -> None:
+    seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.2, 0.2]
+
+
+def placed(seg: Dataset) -> None:
+    place = Dataset()
+    place.ImagePositionPatient = [0, 0, 0]
+    seg.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence = [place]
+
+
 def other_frame(seg: Dataset) -> None:
     for group in seg.PerFrameFunctionalGroupsSequence:
         group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = 2
@@ -219,7 +235,9 @@ def other_image(seg: Dataset) -> None:
         group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
 
 
-@pytest.mark.parametrize("mutate", [lie_somewhere, other_frame, other_image, mirror_columns])
+@pytest.mark.parametrize(
+    "mutate", [lie_somewhere, turned, measured, placed, other_frame, other_image, mirror_columns]
+)
 def test_changed_segments_of_an_image_stay_here(mutate: object, tmp_path: Path) -> None:
     _changed(make(tmp_path, of=image_source("US cine"), said=image_findings()), mutate)
 
@@ -228,10 +246,10 @@ def test_several_images_are_no_grid_to_draw_upon() -> None:
     of = image_source("CR")
     two = replace(of, datasets=(of.first, of.first))
     with pytest.raises(NotEncodable, match="neither a volume nor one image"):
-        build_segmentation(image_findings(), two, a_run(of))
+        build(asked(image_findings(), two))
 
 
 def test_a_cine_needs_the_frame_that_was_looked_at() -> None:
     of = replace(image_source("US cine"), frames=None)
     with pytest.raises(NotEncodable, match="not said which one"):
-        build_segmentation(image_findings(), of, a_run(of))
+        build(asked(image_findings(), of))

@@ -30,7 +30,7 @@ def test_it_draws_all_that_lies_on_an_image_and_has_no_group_that_would_blank_a_
     assert all(graphics(group) for group in groups(marks).values())
     assert all(group == groups(made.sr)[label] for label, group in groups(marks).items())
     assert marks.ConceptNameCodeSequence[0].CodeValue == "126000"
-    assert marks.SeriesDescription == "AI lung_ct 1.0.0 marks (not verified)"
+    assert marks.SeriesDescription == "AI not verified: marks, lung_ct 1.0.0"
     assert complaints(made.marks, "ComprehensiveSR") == []
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -11,6 +12,7 @@ from pydicom import Dataset
 from ledger.identifiers import Uid
 from results.expect import CheckFailed
 from results.older_report import OLDER_FORMS, CannotSay, check_older_report, older_report
+from results.profile import DEFAULT
 from results.write import write
 from tests.peers.programs import find
 from tests.results.made import make
@@ -22,6 +24,12 @@ FORMS = list(OLDER_FORMS)
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return make(tmp_path_factory.mktemp("made")).sr
+
+
+def test_it_is_numbered_after_the_report_wherever_a_site_counts_from(tmp_path: Path) -> None:
+    made = make(tmp_path, profile=replace(DEFAULT, series_number=5000))
+    numbers = {name: older_report(made.sr, form).SeriesNumber for name, form in OLDER_FORMS.items()}
+    assert (made.sr.SeriesNumber, numbers) == (5002, {"comprehensive": 5012, "enhanced": 5022})
 
 
 @pytest.mark.parametrize("form", FORMS)

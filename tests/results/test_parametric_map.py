@@ -16,15 +16,16 @@ from results import codes
 from results.check import CheckFailed
 from results.findings import Findings, HeatMap
 from results.grid import NotEncodable
-from results.parametric_map import build_maps
+from results.parametric_map import build
 from results.references import referenced_instances
+from tests.patience import patient
 from tests.peers.orthanc import orthanc
 from tests.peers.programs import find
 from tests.results.dciodvfy import complaints
 from tests.results.everything import ONE, SALIENCY, everything, maps, only
 from tests.results.images import image_source
-from tests.results.made import Made, make
-from tests.results.series import KINDS, SHAPE, a_run, geometry, source, with_pixels
+from tests.results.made import Made, asked, make
+from tests.results.series import KINDS, SHAPE, geometry, source, with_pixels
 
 Mutant = Callable[[Dataset], None]
 
@@ -51,6 +52,21 @@ def test_highdicom_reads_every_number_back_on_its_voxel(kind: str, tmp_path: Pat
         assert np.array_equal(whole.array.astype(np.float32), one.values)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_frames_run_upwards_along_rows_by_columns_as_ohif_takes_for_granted(
+    kind: str, tmp_path: Path
+) -> None:
+    said = Findings(outcome=Outcome.FOUND, maps=maps(KINDS[kind].shape))
+    for pm in pms(make(tmp_path, kind, said=said)):
+        cosines = pm.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+        normal = np.cross([float(v) for v in cosines[:3]], [float(v) for v in cosines[3:]])
+        heights = [
+            float(np.dot(normal, [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient]))
+            for group in pm.PerFrameFunctionalGroupsSequence
+        ]
+        assert heights == sorted(heights)
+
+
 def test_it_says_what_the_numbers_are_and_how_to_show_them(tmp_path: Path) -> None:
     for pm, one in zip(pms(make(tmp_path, said=everything())), maps(SHAPE), strict=True):
         shared = pm.SharedFunctionalGroupsSequence[0]
@@ -69,9 +85,9 @@ def test_it_says_what_the_numbers_are_and_how_to_show_them(tmp_path: Path) -> No
 
 def test_an_explanation_says_that_it_is_not_diagnostic(tmp_path: Path) -> None:
     finding, explanation = pms(make(tmp_path, said=everything()))
-    assert finding.SeriesDescription == "AI map (not verified) lung_ct Nodule probability"
-    assert explanation.SeriesDescription == "AI explanation (not diagnostic) lung_ct Grad-CAM"
-    assert explanation.ContentDescription.startswith("Grad-CAM, which explains Pneumothorax.")
+    assert finding.SeriesDescription == "AI not verified: map Nodule probability, lung_ct 1.0.0"
+    assert explanation.SeriesDescription == "AI not verified, not diagnostic: Grad-CAM, lung_ct 1.0.0"
+    assert explanation.ContentDescription == "AI, not verified: Grad-CAM, which explains Pneumothorax"
 
 
 def test_each_map_is_alone_in_its_series_and_the_report_refers_to_all(tmp_path: Path) -> None:
@@ -111,7 +127,7 @@ def test_orthanc_takes_every_kind_of_result_and_gives_it_back_as_it_was(tmp_path
     made = make(tmp_path / "made", said=everything())
     with orthanc(tmp_path / "archive") as archive:
         store = [find("storescu"), "-R", "127.0.0.1", str(archive.dicom_port), *map(str, made.files)]
-        subprocess.run(store, check=True, capture_output=True, timeout=60)
+        subprocess.run(store, check=True, capture_output=True, timeout=patient(60))
         back = {one.SOPInstanceUID: one for one in archive.datasets()}
         stored = {pydicom.dcmread(path).SOPInstanceUID: path for path in made.files}
         assert back.keys() == stored.keys()
@@ -133,7 +149,7 @@ def test_orthanc_takes_every_kind_of_result_and_gives_it_back_as_it_was(tmp_path
 def test_a_map_of_another_shape_is_refused() -> None:
     small = HeatMap(label="x", quantity=SALIENCY, unit=ONE, values=np.zeros((2, 2, 2), np.float32))
     with pytest.raises(NotEncodable, match="the map 'x' is"):
-        build_maps(Findings(outcome=Outcome.FOUND, maps=(small,)), source(), a_run(source()))
+        build(asked(Findings(outcome=Outcome.FOUND, maps=(small,)), source()))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +163,7 @@ def test_what_is_no_number_for_every_voxel_is_no_map(values: np.ndarray) -> None
 def test_a_map_of_an_image_without_a_place_is_not_kept() -> None:
     of = image_source("DX")
     one = HeatMap(label="x", quantity=SALIENCY, unit=ONE, values=np.zeros((1, 21, 17), np.float32))
-    assert build_maps(Findings(outcome=Outcome.FOUND, maps=(one,)), of, a_run(of)) == []
+    assert build(asked(Findings(outcome=Outcome.FOUND, maps=(one,)), of)) == []
 
 
 def _values(pm: Dataset) -> np.ndarray:
@@ -178,6 +194,12 @@ def _mapping(pm: Dataset) -> Dataset:
 
 def other_slope(pm: Dataset) -> None:
     _mapping(pm).RealWorldValueSlope = 100.0
+
+
+def turn_frames_round(pm: Dataset) -> None:
+    """Everything as it should be, but in the order that OHIF draws upside down."""
+    pm.FloatPixelData = _values(pm)[::-1].tobytes()
+    pm.PerFrameFunctionalGroupsSequence = list(reversed(pm.PerFrameFunctionalGroupsSequence))
 
 
 def other_unit(pm: Dataset) -> None:
@@ -226,7 +248,8 @@ def no_warning(pm: Dataset) -> None:
 
 
 MUTANTS: tuple[Mutant, ...] = (
-    mirror, shift_by_a_slice, one_value, cut_short, other_slope, other_unit, other_quantity, move,
+    mirror, shift_by_a_slice, turn_frames_round, one_value, cut_short, other_slope, other_unit,
+    other_quantity, move,
     swap_images, other_series, other_frame_of_reference, other_spacing, other_patient, no_warning,
 )  # fmt: skip
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.picture import CannotDraw, Legend, draw, overlay
+from results.paint import Entry
+from results.picture import CannotDraw, draw, overlay
+from tests.results.companions import image_companions
+from tests.results.images import IMAGES
 from tests.results.made import Made, make
 from tests.results.series import KINDS, findings, geometry, label_map, with_pixels
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
-LEGEND = {1: Legend("Right lung", RED), 2: Legend("Left lung", GREEN)}
+LEGEND = {1: Entry("Right lung", RED), 2: Entry("Left lung", GREEN)}
 VIEWS = slice(16, 436)  # rows of the picture that hold the two views
 
 
@@ -83,6 +86,15 @@ def test_it_can_be_drawn_from_what_an_archive_holds(kind: str, tmp_path: Path) -
     assert picture.format == "PNG"
     colours = np.asarray(picture).astype(int)[VIEWS]
     assert (colours[..., 2] - colours[..., 0] > 30).any(), "the right lung is blue"
+
+
+@pytest.mark.parametrize("kind", sorted(IMAGES))
+def test_an_image_without_a_place_in_the_patient_can_be_drawn_too(kind: str, tmp_path: Path) -> None:
+    made = image_companions(tmp_path, kind)
+    assert made.segmentation is not None
+    picture = Image.open(io.BytesIO(overlay(_images(made, tmp_path), made.segmentation)))
+    colours = np.asarray(picture).astype(int)[VIEWS]
+    assert (colours.max(-1) - colours.min(-1) > 30).any(), "segments are in colour"
 
 
 def test_other_images_are_not_drawn_upon(tmp_path: Path) -> None:

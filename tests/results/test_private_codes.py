@@ -7,15 +7,17 @@ import pytest
 from pydantic import ValidationError
 
 from ledger.identifiers import Uid
+from ledger.result import Role
 from models.registry import find_in, open_found, provenance_of
 from models.settings import ModelsSettings
+from results import report
 from results.codes import PRIVATE_SCHEME
 from results.findings import CodingScheme, Concept
-from results.report import build_report
-from results.segmentation import build_segmentation
+from results.segmentation import build
 from results.write import write
 from tests.models.manifests import manifest, segment, write_model
 from tests.results.dciodvfy import complaints
+from tests.results.made import asked
 from tests.results.series import KINDS, a_run, findings, source
 
 LAB = CodingScheme(designator="99LAB", name="Codes of the lab", organization="The lab", uid=Uid("2.25.99"))
@@ -30,15 +32,14 @@ def test_a_models_own_scheme_is_identified_beside_ours_where_both_are_used(tmp_p
     said = findings(KINDS["axial CT"])
     said = replace(said, segments=(replace(said.segments[0], kind=BLOB), *said.segments[1:]))
 
-    seg = build_segmentation(said, of, run)
-    assert seg is not None
+    (seg,) = build(asked(said, of, run))
     (scheme,) = seg.CodingSchemeIdentificationSequence
     assert (scheme.CodingSchemeDesignator, scheme.CodingSchemeUID) == ("99LAB", "2.25.99")
     assert scheme.CodingSchemeResponsibleOrganization == "The lab"
 
-    report = build_report(said, of, run, seg)
-    told = [one.CodingSchemeDesignator for one in report.CodingSchemeIdentificationSequence]
-    assert told == [PRIVATE_SCHEME, "99LAB"]
+    (told,) = report.build(asked(said, of, run, made={Role.SEGMENTATION: (seg,)}))
+    schemes = [one.CodingSchemeDesignator for one in told.CodingSchemeIdentificationSequence]
+    assert schemes == [PRIVATE_SCHEME, "99LAB"]
     write(seg, tmp_path / "seg.dcm")
     # It knows the designators of the standard, and only them.
     assert not [one for one in complaints(tmp_path / "seg.dcm", "Segmentation") if "99LAB" not in one]

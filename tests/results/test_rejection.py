@@ -63,7 +63,7 @@ def test_the_note_says_in_words_which_report_counts(note: Note) -> None:
     (text,) = [item.TextValue for item in note.dataset.ContentSequence if item.ValueType == "TEXT"
                and item.RelationshipType == "CONTAINS"]  # fmt: skip
     assert str(note.newer.sr.SOPInstanceUID) in text
-    assert "more images had arrived" in text
+    assert "Replaced by a newer result of the same analysis" in text
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from pydicom.sr.codedict import codes as standard
 from ledger.job import Outcome
 from results import codes
 from results.content import numbers, walk
+from results.document import comments
 from results.expect import as_code, code_of
 from results.findings import Findings, Measurement
-from results.report import comments, referenced_instances
+from results.references import referenced_instances
 from results.source import Source
 from results.words import DISCLAIMER
 from tests.results.made import make
@@ -256,7 +257,7 @@ def test_images_that_are_no_volume_still_get_a_report(kind: str, tmp_path: Path)
         setattr(bare, keyword, whole.first.get(keyword))
     made = make(tmp_path, said=not_analysed(), of=Source(datasets=(bare,), geometry=None))
     assert made.segmentation is None
-    assert made.sr.SeriesDescription.endswith("(NOT ANALYSED)")
+    assert made.sr.SeriesDescription.startswith("AI NOT ANALYSED: ")
     made.check()
 
 

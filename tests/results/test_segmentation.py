@@ -14,11 +14,14 @@ from ledger.errors import ModelError
 from ledger.job import Outcome
 from results import codes
 from results.findings import Findings
-from results.frames import drawn_segments, pack
-from results.segmentation import build_segmentation
+from results.parts import parts_of
+from results.pixels import bits, frames_of
+from results.profile import DEFAULT
+from results.segmentation import build
 from results.write import write
-from tests.results.made import make
-from tests.results.series import KINDS, SHAPE, a_run, findings, geometry, label_map, source, with_pixels
+from tests.results.forms import FORMS
+from tests.results.made import asked, make
+from tests.results.series import KINDS, SHAPE, findings, geometry, label_map, source, with_pixels
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,10 +175,11 @@ def test_25_segments_of_a_label_map_never_overlap(tmp_path: Path) -> None:
     assert both.array.sum(axis=-1).max() == 1
 
 
-def test_26_where_nothing_is_drawn_there_is_no_segmentation() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_26_where_nothing_is_drawn_there_is_no_segmentation(form: str) -> None:
     of = source()
     empty = findings(label_map=np.zeros(SHAPE, np.uint8))
-    assert build_segmentation(empty, of, a_run(of)) is None
+    assert build(asked(empty, of, profile=FORMS[form])) == []
 
 
 def test_an_empty_segment_is_left_out_and_the_others_close_ranks(tmp_path: Path) -> None:
@@ -201,14 +205,16 @@ def test_any_mask_comes_back_from_its_bits(data: st.DataObject) -> None:
     random = np.random.default_rng(seed)
     labels = (random.integers(1, 3, shape) * (random.random(shape) < density)).astype(np.uint8)
     said = Findings(outcome=Outcome.FOUND, label_map=labels, segments=findings().segments)
-    pixels, frames = pack(said.layers, drawn_segments(said))
+    parts = parts_of(said, DEFAULT)
+    assert len(parts) == bool(labels.any())
+    pixels, frames = (bits(said, parts[0]), frames_of(parts[0])) if parts else (b"", [])
     assert len(pixels) % 2 == 0
-    bits = np.unpackbits(np.frombuffer(pixels, np.uint8), bitorder="little")
+    loose = np.unpackbits(np.frombuffer(pixels, np.uint8), bitorder="little")
     size = shape[1] * shape[2]
     back = np.zeros(shape, np.uint8)
-    numbers = {item.number: item.segment.number for item in drawn_segments(said)}
+    numbers = {item.number: item.segment.number for part in parts for item in part.drawn}
     for index, frame in enumerate(frames):
-        mask = bits[index * size : (index + 1) * size].reshape(shape[1:]).astype(bool)
+        mask = loose[index * size : (index + 1) * size].reshape(shape[1:]).astype(bool)
         assert mask.any()
         back[frame.plane][mask] = numbers[frame.number]
     assert np.array_equal(back, labels)
@@ -237,16 +243,16 @@ def test_two_segments_of_one_label_are_refused() -> None:
     first, second = findings().segments
     said = findings(segments=(first, replace(second, label=first.label)))
     with pytest.raises(ModelError, match="same label"):
-        build_segmentation(said, of, a_run(of))
+        build(asked(said, of))
 
 
 def test_a_source_without_frame_of_reference_is_refused() -> None:
     of = source(FrameOfReferenceUID=None)
     with pytest.raises(ModelError, match="Frame of Reference"):
-        build_segmentation(findings(), of, a_run(of))
+        build(asked(findings(), of))
 
 
 def test_a_label_map_of_another_size_is_refused() -> None:
     of = source()
     with pytest.raises(ModelError, match="the label map is"):
-        build_segmentation(findings(label_map=label_map(KINDS["odd-sized CT"])), of, a_run(of))
+        build(asked(findings(label_map=label_map(KINDS["odd-sized CT"])), of))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ledger.identifiers import Digest, Uid
 from results.uids import derived_uid, tracking_uid
+from tests.patience import patient
 from tests.peers.programs import interpreter
 from tests.results.made import make
 from tests.results.series import PREDECESSOR, a_run, source
@@ -29,7 +30,9 @@ for name in ("oblique CT", "enhanced MR"):
 def _build_elsewhere(folder: Path, **environment: str) -> dict[str, bytes]:
     root = Path(__file__).resolve().parents[2]
     env = os.environ | environment | {"PYTHONPATH": str(root)}
-    subprocess.run([interpreter(), "-c", _BUILD, str(folder)], check=True, cwd=root, env=env, timeout=60)
+    subprocess.run(
+        [interpreter(), "-c", _BUILD, str(folder)], check=True, cwd=root, env=env, timeout=patient(60)
+    )
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.dcm"))}
 
 
@@ -128,3 +131,13 @@ def test_a_report_that_replaces_another_has_uids_of_its_own_and_shares_the_segme
     later = replace(_RUN, predecessor=PREDECESSOR)
     assert derived_uid(later, "report", "instance") != derived_uid(_RUN, "report", "instance")
     assert derived_uid(later, "segmentation", "instance") == derived_uid(_RUN, "segmentation", "instance")
+
+
+def test_a_run_that_was_asked_for_again_shares_no_uid_of_an_object_with_the_first(tmp_path: Path) -> None:
+    run = a_run(source())
+    first, again = make(tmp_path / "first", run=run), make(tmp_path / "again", run=replace(run, again=1))
+    for one, other in ((first.seg, again.seg), (first.sr, again.sr)):
+        assert one.SOPInstanceUID != other.SOPInstanceUID
+        assert one.SeriesInstanceUID != other.SeriesInstanceUID
+        assert one.StudyInstanceUID == other.StudyInstanceUID
+    assert tracking_uid(run, "Lung") == tracking_uid(replace(run, again=1), "Lung")
