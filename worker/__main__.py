@@ -35,12 +35,15 @@ from worker.attempt import Child
 from worker.compute import Bench
 from worker.deliver import Post
 from worker.dispatch import Relay
+from worker.notify import Messenger, Notices
+from worker.perform import Performer
 from worker.pool import WakingThreads, gated
 from worker.proof import prove
 from worker.reject import Rejections
 from worker.settings import WorkerSite
+from worker.stand_in import StandIns
 from worker.sweep import sweep
-from worker.tasks import open_to_deliveries, open_to_jobs
+from worker.tasks import open_to_deliveries, open_to_jobs, open_to_notifications
 from worker.workplace import Workplace
 
 log = structlog.get_logger()
@@ -105,6 +108,7 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) ->
         workplace=workplace,
         time_zone=site.time_zone,
         models=site.models,
+        peers=site.peers,
     )
     app = application(site.queue)
     open_to_jobs(app, bench.compute)
@@ -130,8 +134,19 @@ def _compute(site: WorkerSite, ledger: Ledger, owner: str, *, log_style: str) ->
 def _deliver(site: WorkerSite, ledger: Ledger, owner: str) -> int:
     workplace = Workplace(site.spool.path / "work", owner.replace("/", "-"))
     post = Post(ledger, Spool(site.spool), site, workplace, owner=owner)
+    messenger = Messenger(ledger, site, owner=owner)
     app = application(site.queue)
     open_to_deliveries(app, post.deliver)
+    open_to_notifications(app, messenger.tell)
+
+    def stop() -> None:
+        post.stop()
+        messenger.stop()
+
+    def give_back() -> None:
+        post.give_back()
+        messenger.give_back()
+
     try:
         return _consume(
             "deliver",
@@ -139,9 +154,9 @@ def _deliver(site: WorkerSite, ledger: Ledger, owner: str) -> int:
             (DELIVER,),
             owner,
             at_once=site.delivery.at_once,
-            stop=post.stop,
+            stop=stop,
             stop_s=site.delivery.stop_s,
-            give_back=post.give_back,
+            give_back=give_back,
         )
     finally:
         workplace.close()
@@ -154,7 +169,11 @@ def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
     calling = AETitle.parse(site.node_ae_title)
 
     workplace = Workplace(site.spool.path / "work", owner.replace("/", "-"))
-    rejections = Rejections(ledger, Spool(site.spool), site, workplace)
+    spool = Spool(site.spool)
+    rejections = Rejections(ledger, spool, site, workplace)
+    stand_ins = StandIns(ledger, spool, site, workplace)
+    notices = Notices(ledger, spool, site)
+    performer = Performer(ledger, site)
 
     def found(peer: PeerSettings, sent: DeliveryRecord) -> bool:
         result, within_s = sent.result, peer.deadline_s
@@ -173,6 +192,9 @@ def _dispatch(site: WorkerSite, ledger: Ledger, owner: str) -> int:
             lambda: prove(ledger, site, found),
         ),
         _every(site.delivery.proof_s, stop, "rejections", rejections.open),
+        _every(site.delivery.proof_s, stop, "given up", stand_ins.open),
+        _every(site.delivery.proof_s, stop, "notifications", notices.open),
+        _every(site.delivery.proof_s, stop, "workitems", performer.round),
     ]
     log.info("worker.started", part="dispatch", owner=owner)
     _say_ready()

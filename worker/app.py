@@ -13,6 +13,7 @@ from worker.settings import QueueSettings
 
 JOB_TASK = "wetread.job"  #: takes `job_id`
 DELIVERY_TASK = "wetread.delivery"  #: takes `delivery_id`
+NOTIFICATION_TASK = "wetread.notification"  #: takes `notification_id`
 
 DELIVER = "deliver"
 #: In this order: urgent jobs first, always. Within a queue, the order of publishing is the ledger's.

@@ -36,6 +36,7 @@ from worker.exchange import (
     Forget,
     FromChild,
     Inbox,
+    Progressed,
     Ready,
     RunRequest,
     frame,
@@ -73,7 +74,7 @@ class Interrupted:
 
 
 Answer = Done | Failed | Lost | Interrupted
-Hear = Callable[[Entered | Admitted], None]
+Hear = Callable[[Entered | Admitted | Progressed], None]
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class _Run:
             self.answered.set()
 
 
-def _hear_nothing(message: Entered | Admitted) -> None:
+def _hear_nothing(message: Entered | Admitted | Progressed) -> None:
     pass
 
 
@@ -148,7 +149,8 @@ class Child:
     ) -> Answer:
         """Have the child work on `request`, within the limits of its stages, or until `bell` rings.
 
-        `hear` is told of every stage as it begins. A run that is `alone` shares the child with no other.
+        `hear` is told of every stage as it begins, and how far the model is.
+        A run that is `alone` shares the child with no other.
         `request.number` is the job's, for sentences only: a job that was given back may come again while the
         child still has its earlier run, so each run goes under a number of its own.
         After `Lost` and a crash the process is dead and a new one is starting.
@@ -363,7 +365,7 @@ class Child:
             raise BrokenFrame(f"the child speaks of a run {message.number} that it was not given")
         if isinstance(message, Entered):
             run.clock.enter(message.stage, message.limit_s, steady_s())
-        if isinstance(message, Entered | Admitted):
+        if isinstance(message, Entered | Admitted | Progressed):
             if not run.deserted:
                 run.hear(message)
             return

@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import errno
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -67,7 +68,7 @@ def main() -> None:
 
     from worker.encode import warm_up  # noqa: PLC0415
     from worker.lanes import Traffic  # noqa: PLC0415
-    from worker.memory import budget_of  # noqa: PLC0415
+    from worker.memory import budget_of, gpu_uuid  # noqa: PLC0415
     from worker.residents import Residents, device_named  # noqa: PLC0415
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -87,12 +88,15 @@ def main() -> None:
         sys.exit(2)
     residents = Residents(asked.device, budget=budget)
     warm_up()
+    gc.collect()
+    gc.freeze()  # What was imported stays: before a model is measured, only what came later is searched.
 
     traffic = Traffic(residents, voice.say, _explained)
     voice.say(
         Ready(
             device=residents.device_name,
             budget_bytes=budget.on_device if budget.on_gpu else budget.host,
+            gpu=gpu_uuid(residents.device),
         )
     )
     threading.Thread(target=_listen, args=(requests, traffic), name="requests", daemon=True).start()

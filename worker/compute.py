@@ -18,21 +18,33 @@ from typing import TypeVar
 
 import structlog
 
+from dicom_node.peers import PeerSettings, named
 from dicom_node.spool import Spool
 from ledger.errors import ModelError, SiteError
 from ledger.failpoint import failpoint
-from ledger.identifiers import JobId, Uid
+from ledger.identifiers import JobId
 from ledger.job import Claim, JobEvent, JobState, LeaseLost, Priority
+from ledger.notification import Fault
 from ledger.result import NewResult
 from ledger.store.database import Collided, LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
 from ledger.usage import Peak, ran_out
 from models.settings import BUILT_IN_ONLY, ModelsSettings
-from results.provenance import Predecessor
 from worker.attempt import Answer, Child, Interrupted, Lost
 from worker.claim import Interruption, Lease, steady_s
-from worker.exchange import Admitted, Done, Entered, Failed, ResultFile, RunReply, RunRequest, files_of
+from worker.exchange import (
+    Admitted,
+    Done,
+    Entered,
+    Failed,
+    Progressed,
+    ResultFile,
+    RunReply,
+    RunRequest,
+    files_of,
+)
 from worker.lookout import Lookout
+from worker.plans import plans_of
 from worker.seats import Room, Seat, Seats
 from worker.settings import WorkerSettings
 from worker.verify import Verification
@@ -45,6 +57,7 @@ _AWAY_PAUSE_S = 1.0
 _COLLISIONS_MAX = 5
 
 _LEFT_PAUSE_S = 0.1
+_FAULTS = {"study": Fault.IMAGES, "model": Fault.MODEL, "site": Fault.SITE}
 _GIVEN_BACK = {
     Interruption.STOPPING: "the worker was stopped",
     Interruption.BYSTANDER: "the child was lost for another job's sake",
@@ -96,6 +109,7 @@ class Bench:
         workplace: Workplace,
         time_zone: str,
         models: ModelsSettings = BUILT_IN_ONLY,
+        peers: Sequence[PeerSettings] = (),
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -105,6 +119,7 @@ class Bench:
         self._workplace = workplace
         self._time_zone = time_zone
         self._models = models
+        self._peers = peers
         self._stopping = threading.Event()
         self._pause = threading.Event()  # Never set: a second goes by.
         # Who shares a child with a study that kills it loses an attempt: there must be another one.
@@ -150,7 +165,7 @@ class Bench:
         with self.seats.choosing() as room:
             ahead = room is Room.AHEAD
             seat = None if room is Room.NONE else self._claim(ahead=ahead)
-            if seat is None and (ahead or room is Room.NONE):
+            if seat is None and (ahead or room is Room.NONE or self.seats.paused):
                 # The hint came to the wrong place: somebody else shall have it, or this one later.
                 self.seats.shut()
                 self._ledger.pass_on([hinted])
@@ -169,6 +184,10 @@ class Bench:
                 urgent=urgent,
                 ahead=ahead and not urgent,
             )
+            if choice.paused:
+                self.seats.pause(paused=True)  # The lookout sees when that is over.
+                log.info("worker.paused", owner=self._owner)
+                return None
             for job_id in choice.jobs:
                 claim = self._ledger.claim_job(
                     job_id,
@@ -235,7 +254,7 @@ class Bench:
             self.seats.forget_models()
         # Whatever the child says of them, it counts only if these are the bytes that arrived.
         if (broken := verification.result()) is not None:
-            self._park(claim, lease, broken)
+            self._park(claim, lease, broken, Fault.SITE)  # The spool did not keep what it was given.
             return
 
         match answer:
@@ -246,17 +265,17 @@ class Bench:
                     self._release(claim, str(error), self._settings.site_backoff_s)
                     return
                 except ModelError as error:
-                    self._park(claim, lease, str(error))
+                    self._park(claim, lease, str(error), Fault.MODEL)
                     return
                 failpoint("results_kept")
                 try:
                     self._finish(claim, reply, results, lease)
                 except LedgerRefused as refused:
-                    self._park(claim, lease, str(refused))
+                    self._park(claim, lease, str(refused), Fault.SITE)
                     return
                 failpoint("job_finished")
             case Failed(fault="study" | "model" | "site"):
-                self._park(claim, lease, answer.because)
+                self._park(claim, lease, answer.because, _FAULTS[answer.fault])
             case Failed(fault="disk") | Lost(before_work=True):
                 self._release(claim, answer.because, self._settings.site_backoff_s)
             case Failed(fault="memory") | Lost(killed=True):
@@ -279,9 +298,9 @@ class Bench:
             answer = run(alone=True)
         return answer
 
-    def _hear(self, seat: Seat, said: Entered | Admitted) -> None:
+    def _hear(self, seat: Seat, said: Entered | Admitted | Progressed) -> None:
         self.seats.hear(seat, said)
-        if seat.stage == "ready" and self.seats.waiting is not None:
+        if isinstance(said, Entered) and seat.stage == "ready" and self.seats.waiting is not None:
             log.info("job.read_ahead", job=seat.claim.job_id)
 
     def _ran_out(self, seat: Seat, answer: Failed | Lost) -> str:
@@ -323,7 +342,9 @@ class Bench:
             out=str(folder),
             at=complete_at(paths),
             time_zone=self._time_zone,
-            predecessor=claim.predecessor and Predecessor.of(claim.predecessor),
+            plans=plans_of(claim, lambda name: named(self._peers, name)),
+            shortfall=claim.shortfall,
+            again=claim.again,
             device=self._settings.device,
             allow_python_models=self._settings.allow_python_models,
             models=self._models,
@@ -331,18 +352,7 @@ class Bench:
 
     def _keep(self, one: ResultFile, folder: Path, lease: Lease) -> NewResult:
         lease.confirm()
-        digest, size, kept = self._spool.keep_result(own_file(Path(one.path), folder))
-        return NewResult(
-            role=one.role,
-            sop_class=Uid.parse(one.sop_class),
-            sop_instance=Uid.parse(one.sop_instance),
-            study=Uid.parse(one.study),
-            series=Uid.parse(one.series),
-            transfer_syntax=Uid.parse(one.transfer_syntax),
-            digest=digest,
-            size=size,
-            path=kept,
-        )
+        return one.kept(*self._spool.keep_result(own_file(Path(one.path), folder)))
 
     def _finish(self, claim: Claim, reply: RunReply, results: list[NewResult], lease: Lease) -> None:
         deliveries = self._told(
@@ -369,9 +379,9 @@ class Bench:
             **{f"{stage}_s": round(seconds, 3) for stage, seconds in reply.timings.items()},
         )
 
-    def _park(self, claim: Claim, lease: Lease, because: str) -> None:
+    def _park(self, claim: Claim, lease: Lease, because: str, fault: Fault) -> None:
         """It would end the same way again: somebody has to look."""
-        self._told(claim, lease, lambda: self._ledger.park_job(claim, because))
+        self._told(claim, lease, lambda: self._ledger.park_job(claim, because, fault))
         log.error("job.parked", job=claim.job_id, because=because)
 
     def _crashed(self, claim: Claim, lease: Lease, because: str) -> None:

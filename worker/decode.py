@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,6 +175,7 @@ def _await(process: subprocess.Popen[bytes], limit_s: float) -> None:
 
 #: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS (ISO 10918-1 §B.1, ISO 14495-1 §C.1).
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_START_OF_SCAN = 0xDA
 
 
 def codestream_size(frame: bytes) -> tuple[int, int] | None:
@@ -192,17 +193,34 @@ def codestream_size(frame: bytes) -> tuple[int, int] | None:
         return codestream_size(frame[start : start + 24]) if start > 0 else None
     if frame[:2] != b"\xff\xd8":
         return None
+    for marker, position in _segments(frame):
+        if marker in _FRAME_HEADERS and position + 7 <= len(frame):
+            rows, columns = struct.unpack_from(">HH", frame, position + 3)
+            return rows, columns
+    return None
+
+
+def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
+    """The markers of a JPEG or JPEG-LS codestream up to its first scan (ISO 10918-1 §B.1.1), and where what
+    follows each begins.
+    """
     position = 2
-    while position + 9 <= len(frame) and frame[position] == 0xFF:
+    while position + 4 <= len(frame) and frame[position] == 0xFF:
         marker = frame[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
-        elif marker in _FRAME_HEADERS:
-            rows, columns = struct.unpack_from(">HH", frame, position + 5)
-            return rows, columns
-        else:
-            position += 2 + struct.unpack_from(">H", frame, position + 2)[0]
-    return None
+            continue
+        yield marker, position + 2
+        if marker == _START_OF_SCAN:
+            return
+        position += 2 + struct.unpack_from(">H", frame, position + 2)[0]
+
+
+def _has_scan(frame: bytes) -> bool:
+    """Whether there is an image behind the headers: GDCM makes one up where there is none."""
+    if frame[:2] != b"\xff\xd8":
+        return True  # JPEG 2000, whose decoder looks for itself
+    return any(marker == _START_OF_SCAN for marker, _ in _segments(frame))
 
 
 def _check_codestream(frame: bytes, format: PixelFormat, transfer_syntax: str, name: str) -> None:
@@ -216,6 +234,8 @@ def _check_codestream(frame: bytes, format: PixelFormat, transfer_syntax: str, n
             f"The codestream of {name} is {size[0]} × {size[1]} pixels, "
             f"its header says {format.rows} × {format.columns}."
         )
+    if not _has_scan(frame):
+        raise CannotDecode(f"The codestream of {name} ends before its image begins.")
 
 
 def _decode_file(file: EncodedFile, volume: NDArray[Any]) -> None:

@@ -5,13 +5,14 @@ The file that goes out is the file that was kept: the same bytes at the first at
 a peer that already has them can say yes again. Nothing here gives up on a peer that is away.
 """
 
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
+from pydicom.uid import UID
 
 from dicom_node.peers import PeerSettings
-from dicom_node.send import Answer, AnswerKind, send
+from dicom_node.send import Answer, AnswerKind, Objection, send
 from dicom_node.send_web import send_web
 from dicom_node.spool import Spool
 from ledger.delivery import DeliveryClaim, DeliveryEvent, DeliveryState
@@ -19,9 +20,9 @@ from ledger.errors import ModelError, SiteError
 from ledger.failpoint import failpoint
 from ledger.identifiers import AETitle, DeliveryId
 from ledger.job import LeaseLost
-from ledger.result import NewResult
+from ledger.result import NewResult, ResultRecord
 from ledger.store.ledger import Ledger
-from worker.claim import Lease
+from worker.errand import Errands
 from worker.instead import Substitution, objected, unanswered
 from worker.settings import DeliverySettings, WorkerSite
 from worker.verify import digest_of_file
@@ -69,91 +70,120 @@ def entry(answer: Answer, *, attempt: int, peer: PeerSettings, patience: Deliver
             )
 
 
+def _damage(path: Path, result: ResultRecord) -> str:
+    """Why the file of `result` cannot go; empty where it is what was made."""
+    try:
+        found = digest_of_file(path)
+    except OSError:
+        return f"result {result.id} cannot be read from the spool"
+    return "" if found == result.digest else f"the file of result {result.id} is not what was made"
+
+
 def proof_by_answer(status: int | None) -> str:
     """Why a peer with confirm = "answer" is believed to have a result."""
     return f"the peer answered 0x{status:04X}" if status is not None else "the peer accepted it"
 
 
-class Post:
+class Post(Errands[DeliveryClaim, Entry]):
     """Where deliveries are made, several at a time."""
 
     def __init__(
         self, ledger: Ledger, spool: Spool, site: WorkerSite, workplace: Workplace, *, owner: str
     ) -> None:
+        super().__init__(site.delivery)
         self._ledger = ledger
         self._substitution = Substitution(ledger, spool, workplace)
         self._spool = spool
         self._site = site
         self._owner = owner
         self._calling = AETitle.parse(site.node_ae_title)
-        self._lock = threading.Lock()
-        self._on_their_way: dict[DeliveryId, DeliveryClaim] = {}
-        self._stopping = threading.Event()
-
-    def stop(self) -> None:
-        """Take no other delivery. Those on their way may still arrive. Safe to call from a signal handler."""
-        self._stopping.set()
-
-    def give_back(self) -> None:
-        """Give back what is still on its way. The peer may have it: it will get the same bytes again."""
-        with self._lock:
-            claims = list(self._on_their_way.values())
-        for claim in claims:
-            stopped = Entry(DeliveryEvent.POSTPONED, None, "the worker was stopped", in_doubt=True)
-            self._record(claim, stopped)
 
     def deliver(self, delivery_id: DeliveryId) -> None:
         """Make one attempt at a delivery, if it is due and nobody else makes it."""
-        if self._stopping.is_set():
-            return
-        patience = self._site.delivery
-        claim = self._ledger.claim_delivery(delivery_id, owner=self._owner, lease_s=patience.lease_s)
-        if claim is None:
-            return  # A hint that came twice or too early, or the leaves are not there yet.
-        failpoint("delivery_claimed")
-        with self._lock:
-            self._on_their_way[delivery_id] = claim
-        try:
-            with Lease(
-                lambda: self._ledger.renew_delivery(claim, lease_s=patience.lease_s),
-                what=f"delivery {delivery_id}",
-                heartbeat_s=patience.heartbeat_s,
-                silence_s=patience.lease_s,
-            ):
-                made = self._attempt(claim)
-                failpoint("delivery_sent")
-                self._record(claim, made)
-                failpoint("delivery_recorded")
-        finally:
-            with self._lock:
-                self._on_their_way.pop(delivery_id, None)
+        self._run(delivery_id, "delivery")
+
+    def _take(self, number: int) -> DeliveryClaim | None:
+        claim = self._ledger.claim_delivery(
+            DeliveryId(number), owner=self._owner, lease_s=self._patience.lease_s
+        )
+        if claim is not None:
+            failpoint("delivery_claimed")
+        return claim
+
+    def _renew(self, claim: DeliveryClaim) -> bool:
+        return self._ledger.renew_delivery(claim, lease_s=self._patience.lease_s)
+
+    def _return(self, claim: DeliveryClaim) -> None:
+        stopped = Entry(DeliveryEvent.POSTPONED, None, "the worker was stopped", in_doubt=True)
+        self._record(claim, stopped)
 
     def _attempt(self, claim: DeliveryClaim) -> Entry:
+        made = self._tried(claim)
+        failpoint("delivery_sent")
+        return made
+
+    def _tried(self, claim: DeliveryClaim) -> Entry:
         peer = self._site.peer(claim.peer)
         if peer is None or not peer.send:
             known = "no peer of that name any more" if peer is None else "send = false for it"
             return Entry(DeliveryEvent.REFUSED, None, f"{claim.peer}: this site's settings have {known}")
         path = self._spool.absolute(claim.result.path)
+        if damaged := _damage(path, claim.result):
+            return Entry(DeliveryEvent.REFUSED, None, damaged)
+        if (other := self._pointing_elsewhere(claim)) is not None:
+            return other
         try:
-            found = digest_of_file(path)
-        except OSError:
-            return Entry(
-                DeliveryEvent.REFUSED, None, f"result {claim.result.id} cannot be read from the spool"
-            )
-        if found != claim.result.digest:
-            return Entry(
-                DeliveryEvent.REFUSED, None, f"the file of result {claim.result.id} is not what was made"
-            )
-        try:
-            if peer.stores_by_web:
-                answer = send_web(path, peer, deadline_s=peer.deadline_s)
-            else:
-                answer = send(path, peer, calling=self._calling, deadline_s=peer.deadline_s)
-        except SiteError as error:
+            answer = self._sent(claim, path, peer)
+        except (SiteError, ModelError) as error:
             return Entry(DeliveryEvent.REFUSED, None, str(error))
+        return self._meant(claim, answer, peer)
+
+    def _sent(self, claim: DeliveryClaim, path: Path, peer: PeerSettings) -> Answer:
+        """The peer's answer; where it does not take the object compressed, that to the object written out.
+
+        Raises `SiteError` where the file is the trouble, `ModelError` where it cannot be written out.
+        """
+        answer = self._stored(path, peer)
+        compressed = UID(str(claim.result.transfer_syntax)).is_compressed
+        # Some say of a syntax that they do not take that they do not know the class: Orthanc 1.10 does.
+        if answer.objects_to is None or not compressed:
+            return answer
+        try:
+            with self._substitution.uncompressed(claim) as plain:
+                again = self._stored(plain, peer)
+        except OSError as error:  # Perhaps the disk is full: it can be written out again.
+            because = f"{answer.because}; it cannot be uncompressed here: {error.strerror}"
+            return Answer(None, AnswerKind.RETRY, because)
+        if again.objects_to is Objection.SOP_CLASS:
+            return again
+        return replace(again, because=f"{answer.because}; sent uncompressed: {again.because}")
+
+    def _stored(self, path: Path, peer: PeerSettings) -> Answer:
+        if peer.stores_by_web:
+            return send_web(path, peer, deadline_s=peer.deadline_s)
+        return send(path, peer, calling=self._calling, deadline_s=peer.deadline_s)
+
+    def _meant(self, claim: DeliveryClaim, answer: Answer, peer: PeerSettings) -> Entry:
+        """What is told of `answer`."""
         if objected(answer):
             return self._declined(claim, answer, peer)
-        return entry(answer, attempt=claim.attempt, peer=peer, patience=self._site.delivery)
+        made = entry(answer, attempt=claim.attempt, peer=peer, patience=self._patience)
+        if made.event is DeliveryEvent.ACCEPTED and (missed := self._substitution.missed(claim)):
+            return replace(made, because=f"{made.because}; {missed}")
+        return made
+
+    def _pointing_elsewhere(self, claim: DeliveryClaim) -> Entry | None:
+        """What is told of a report that refers to what the peer got in another form; None: it may go."""
+        try:
+            declined = self._substitution.before(claim)
+        except ModelError as error:
+            return Entry(DeliveryEvent.REFUSED, None, f"it refers to what was refused there: {error}")
+        except SiteError as error:
+            wait_s = self._patience.longest_s
+            return Entry(DeliveryEvent.POSTPONED, None, str(error), retry_in_s=wait_s)
+        if declined is None:
+            return None
+        return Entry(DeliveryEvent.DECLINED, None, declined.because, instead=declined.instead)
 
     def _declined(self, claim: DeliveryClaim, answer: Answer, peer: PeerSettings) -> Entry:
         """The peer takes no such objects: what its settings say then, else an operator."""
@@ -163,9 +193,8 @@ class Post:
             because = f"{unanswered(answer, claim.result.role)}; nothing was sent instead: {error}"
             return Entry(DeliveryEvent.REFUSED, answer.status, because)
         except SiteError as error:  # Perhaps the disk is full: what was made can be made again.
-            return Entry(
-                DeliveryEvent.POSTPONED, answer.status, str(error), retry_in_s=self._site.delivery.longest_s
-            )
+            wait_s = self._patience.longest_s
+            return Entry(DeliveryEvent.POSTPONED, answer.status, str(error), retry_in_s=wait_s)
         failpoint("instead_kept")
         if declined is None:
             because = unanswered(answer, claim.result.role)
@@ -208,3 +237,4 @@ class Post:
             because=made.because,
             retry_in_s=made.retry_in_s,
         )
+        failpoint("delivery_recorded")

@@ -17,11 +17,16 @@ from ledger.errors import SiteError
 from ledger.failpoint import failpoint
 from ledger.hint import Hint, HintKind
 from ledger.store.ledger import Ledger
-from worker.app import DELIVERY_TASK, JOB_TASK
+from worker.app import DELIVERY_TASK, JOB_TASK, NOTIFICATION_TASK
 
 log = structlog.get_logger()
 
 _AWAY_PAUSE_S = 1.0
+_TASKS = {
+    HintKind.JOB: (JOB_TASK, "job_id"),
+    HintKind.DELIVERY: (DELIVERY_TASK, "delivery_id"),
+    HintKind.NOTIFICATION: (NOTIFICATION_TASK, "notification_id"),
+}
 
 
 class Relay:
@@ -66,10 +71,8 @@ class Relay:
         return len(done)
 
     def _send(self, hint: Hint) -> None:
-        if hint.kind is HintKind.JOB:
-            name, body = JOB_TASK, {"job_id": hint.subject_id}
-        else:
-            name, body = DELIVERY_TASK, {"delivery_id": hint.subject_id}
+        name, key = _TASKS[hint.kind]
+        body = {key: hint.subject_id}
         self._app.send_task(name, kwargs=body, queue=hint.queue, retry=False, ignore_result=True)
 
     def _mark(self, hints: Sequence[Hint]) -> None:

@@ -8,16 +8,22 @@ child says nothing that the parent would have to trust: every path is checked ag
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, Self
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from ledger.completeness import Shortfall
 from ledger.errors import SiteError, WetreadError
+from ledger.identifiers import Digest, ResultId, Uid
 from ledger.job import EARLIER, Claim, Outcome
-from ledger.result import Role
+from ledger.profile import DEFAULT, Profile
+from ledger.result import NewResult, Role
 from ledger.usage import Peak, Usage
 from models.settings import ModelsSettings
 from results.provenance import Predecessor
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _LENGTH = struct.Struct(">I")
 #: Requests name thousands of files at most; anything longer is no message.
@@ -59,6 +65,14 @@ def files_of(claim: Claim, paths: Sequence[Path]) -> Files:
     )
 
 
+class Plan(BaseModel, frozen=True, extra="forbid"):
+    """The objects of one run that some of its destinations get: all of these get the same."""
+
+    profile: Profile = DEFAULT
+    peers: tuple[str, ...] | None = None  #: None: whoever there is, or only we
+    predecessor: Predecessor | None = None  #: the report that theirs replaces
+
+
 class RunRequest(Files, frozen=True, extra="forbid"):
     """One run of one model on one input set: all that the child knows of a job."""
 
@@ -72,8 +86,10 @@ class RunRequest(Files, frozen=True, extra="forbid"):
     device: str = "auto"
     allow_python_models: bool = False
     models: ModelsSettings = ModelsSettings()  #: where else than in Wetread models may be, and whom to trust
-    predecessor: Predecessor | None = None  #: the report that this run's report replaces
+    shortfall: Shortfall | None = None  #: what was missing of the study when it was closed
+    plans: tuple[Plan, ...] = Field(default=(Plan(),), min_length=1)  #: what its destinations get
     peaks: tuple[Peak, ...] = ()  #: what the model is known to take
+    again: int = 0  #: how many runs of the same on the same were asked for before it
 
 
 class Forget(BaseModel, frozen=True, extra="forbid"):
@@ -92,6 +108,36 @@ class ResultFile(BaseModel, frozen=True, extra="forbid"):
     study: str
     series: str
     transfer_syntax: str
+    peers: tuple[str, ...] | None = None  #: whom it is for, as in the plans
+
+    @classmethod
+    def of(cls, dataset: "Dataset", role: Role, path: Path) -> Self:
+        """The object that `dataset` was written to `path` as."""
+        return cls(
+            role=role,
+            path=str(path),
+            sop_class=str(dataset.SOPClassUID),
+            sop_instance=str(dataset.SOPInstanceUID),
+            study=str(dataset.StudyInstanceUID),
+            series=str(dataset.SeriesInstanceUID),
+            transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+        )
+
+    def kept(self, digest: Digest, size: int, path: str, *, instead_of: ResultId | None = None) -> NewResult:
+        """For the ledger, once its file lies in the spool as `digest`, `size` and `path` say."""
+        return NewResult(
+            role=self.role,
+            sop_class=Uid.parse(self.sop_class),
+            sop_instance=Uid.parse(self.sop_instance),
+            study=Uid.parse(self.study),
+            series=Uid.parse(self.series),
+            transfer_syntax=Uid.parse(self.transfer_syntax),
+            digest=digest,
+            size=size,
+            path=path,
+            peers=self.peers,
+            instead_of=instead_of,
+        )
 
 
 class Finding(BaseModel, frozen=True, extra="forbid"):
@@ -124,6 +170,7 @@ class Ready(BaseModel, frozen=True, extra="forbid"):
     kind: Literal["ready"] = "ready"
     device: str = ""  #: what it computes on
     budget_bytes: int = 0  #: what models and runs may take of it
+    gpu: str = ""  #: the UUID of the GPU; empty: it computes on a CPU, or torch does not know
 
 
 class Entered(BaseModel, frozen=True, extra="forbid"):
@@ -145,6 +192,14 @@ class Admitted(BaseModel, frozen=True, extra="forbid"):
     held: int  #: bytes of its input
     kept: tuple[str, ...]  #: the models that are loaded now, by the names of rules
     taken_bytes: int  #: by them
+
+
+class Progressed(BaseModel, frozen=True, extra="forbid"):
+    """The model of a run says how far it is."""
+
+    kind: Literal["progressed"] = "progressed"
+    number: int = 0
+    part: float = Field(ge=0, le=1)  #: of the model's work that is done
 
 
 class Done(BaseModel, frozen=True, extra="forbid"):
@@ -171,7 +226,7 @@ class Failed(BaseModel, frozen=True, extra="forbid"):
     because: str
 
 
-FromChild = Ready | Entered | Admitted | Done | Failed
+FromChild = Ready | Entered | Admitted | Progressed | Done | Failed
 _TO_CHILD: TypeAdapter[RunRequest | Forget] = TypeAdapter(RunRequest | Forget)
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
 

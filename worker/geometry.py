@@ -142,7 +142,7 @@ def _check_alike(planes: Sequence[Plane]) -> None:
         raise NotAVolume(
             Defect.MIXED_ORIENTATION,
             f"The series mixes orientations: {int((~other).sum())} of {len(planes)} slices lie one way, "
-            f"{int(other.sum())} are turned, the first of them by {turned:.1f}°.",
+            f"{int(other.sum())} are turned, the first of them by {turned:.1f} degrees.",
         )
     frames_of_reference = Counter(plane.frame_of_reference for plane in planes)
     if len(frames_of_reference) > 1:
@@ -215,7 +215,7 @@ def _check_sideways(
         angle = float(np.degrees(np.arctan(np.linalg.norm(slope))))
         raise NotAVolume(
             Defect.TILT,
-            f"The gantry is tilted by {angle:.1f}°: the last slice lies {distance[-1]:.1f} mm aside.",
+            f"The gantry is tilted by {angle:.1f} degrees: the last slice lies {distance[-1]:.1f} mm aside.",
         )
     worst = int(distance.argmax())
     raise NotAVolume(

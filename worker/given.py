@@ -14,8 +14,9 @@ from ledger.identifiers import Uid
 from models.contract import Given, SeriesSet
 from models.manifest import Input, Manifest
 from results.source import Source
+from worker.elements import HeaderUnreadable
 from worker.exchange import Files
-from worker.load import Loaded, load_series, load_source
+from worker.load import Loaded, load_series, load_source, text_of
 from worker.load_image import load_image
 from worker.suitable import why_unsuitable
 from worker.timeline import load_timeline
@@ -193,7 +194,11 @@ def _paths(paths: Sequence[str]) -> list[Path]:
 
 
 def _uids(source: Source) -> tuple[Uid, ...]:
-    return tuple(Uid.parse(str(dataset.SOPInstanceUID)) for dataset in source.datasets)
+    """Raises `HeaderUnreadable`: no report can refer to an image that has no UID."""
+    try:
+        return tuple(Uid.parse(text_of(dataset, "SOPInstanceUID")) for dataset in source.datasets)
+    except ValueError as broken:
+        raise HeaderUnreadable(f"An image cannot be referred to: its SOP Instance UID {broken}.") from broken
 
 
 def _uids_of_files(files: Files) -> tuple[Uid, ...]:

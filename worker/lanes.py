@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ledger.usage import Usage
-from worker.exchange import Admitted, Done, Entered, Failed, FromChild, RunRequest, Stage
+from worker.exchange import Admitted, Done, Entered, Failed, FromChild, Progressed, RunRequest, Stage
 from worker.residents import Residents
 from worker.run import ToCompute, ToFinish, compute, finish, read
 
@@ -123,11 +123,16 @@ class Traffic:
                 )
             )
 
+        def progressed(part: float) -> None:
+            self._say(Progressed(number=request.number, part=part))
+
         def step() -> None:
             with self._lock:
                 others = sum(self._held.values()) - self._held.get(request.number, 0)
             try:
-                computed = compute(ready, self._residents, self._enter(request), admitted, held=others)
+                computed = compute(
+                    ready, self._residents, self._enter(request), admitted, held=others, progressed=progressed
+                )
             finally:
                 with self._lock:
                     self._held.pop(request.number, None)

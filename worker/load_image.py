@@ -60,12 +60,12 @@ def load_image(path: Path, *, decode_limit_s: float = DECODE_LIMIT_S) -> LoadedI
     check_pixels([file], [format])
     frame = representative(dataset, format.frames)
     one = Slice(
-        file=file, frame=frame, format=format, rescale=_rescale(dataset, format, frame, name), name=name
+        file=file, frame=frame, format=format, rescale=rescales_of(dataset, format, name)[frame], name=name
     )
     array = _array(one, decode_limit_s)
 
     size = pixel_size(dataset)
-    headers = {**headers_of(dataset), **_region(dataset)}
+    headers = {**headers_of(dataset), **_region(dataset), **_view(dataset)}
     image = Image(array=array, spacing_mm=size.spacing_mm, headers=headers)
     frames = (frame + 1,) if format.frames > 1 else None
     return LoadedImage(
@@ -95,18 +95,19 @@ def _check(file: ImageFile) -> None:
         raise NotAnImage("The pixel data is floating point (a parametric map): no image to analyse.")
 
 
-def _rescale(dataset: Dataset, format: PixelFormat, frame: int, name: str) -> Rescale:
+def rescales_of(dataset: Dataset, format: PixelFormat, name: str) -> list[Rescale]:
+    """The modality transform of every frame of an image. Raises `NotAVolume`."""
     if format.samples > 1 or format.photometric == PALETTE:
-        return Rescale()  # Colour has no modality units.
+        return [Rescale()] * format.frames  # Colour has no modality units.
     sop_class = text_of(dataset, "SOPClassUID")
     if has_functional_groups(dataset):
-        return rescales_of_frames(dataset, format, sop_class=sop_class, name=name)[frame]
-    return rescale_of(dataset, sop_class=sop_class, name=name)
+        return rescales_of_frames(dataset, format, sop_class=sop_class, name=name)
+    return [rescale_of(dataset, sop_class=sop_class, name=name)] * format.frames
 
 
 def _array(one: Slice, limit_s: float) -> NDArray[Any]:
     if one.format.photometric in COLOURS:
-        return _colour(one, limit_s)
+        return rgb_of(one, limit_s)
     # A palette's indices are assembled like grey values, without a modality transform.
     values = assemble([one], cores=1, decode_limit_s=limit_s)[0]
     if one.format.photometric == PALETTE:
@@ -114,8 +115,11 @@ def _array(one: Slice, limit_s: float) -> NDArray[Any]:
     return brighter_is_more(values, one.format, one.rescale)
 
 
-def _colour(one: Slice, limit_s: float) -> NDArray[Any]:
-    """(row, column, 3) in RGB, of eight bits, or of sixteen where they were stored."""
+def rgb_of(one: Slice, limit_s: float) -> NDArray[Any]:
+    """(row, column, 3) in RGB, of eight bits, or of sixteen where they were stored.
+
+    Raises `CannotDecode`, `UnsafeInput` and `DecoderKilled`.
+    """
     file, format = one.file, one.format
     assert file.pixel is not None
     if file.transfer_syntax in UNCOMPRESSED:
@@ -158,6 +162,22 @@ def _region(dataset: Dataset) -> dict[str, str]:
     if len(regions) != 1:
         return {}
     return {side: said for side in _SIDES if (said := text_of(regions[0], side))}
+
+
+def _view(dataset: Dataset) -> dict[str, str]:
+    """The codes of the view and of what modifies it (PS3.3 §C.8.11.7, CID 4014, CID 4015), as their
+    values.
+    """
+    found = {}
+    try:
+        views = list(value_of(dataset, "ViewCodeSequence") or [])[:1]
+        modifiers = [code for view in views for code in value_of(view, "ViewModifierCodeSequence") or []]
+    except HeaderUnreadable:
+        return {}
+    for keyword, items in (("ViewCodeSequence", views), ("ViewModifierCodeSequence", modifiers)):
+        if values := [value for code in items if (value := text_of(code, "CodeValue"))]:
+            found[keyword] = "\\".join(values)
+    return found
 
 
 def _cautions(dataset: Dataset, format: PixelFormat, frame: int) -> list[str]:

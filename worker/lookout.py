@@ -1,10 +1,12 @@
 """
-What a worker tells others, and what it looks out for while it computes: urgent jobs, and workers with nothing
-to do. Nothing here moves a job by itself, so a ledger that is away only makes it late.
+What a worker tells others, and what it looks out for: while it computes urgent jobs, and workers with nothing
+to do; while an operator holds it still the end of that. Nothing here moves a job by itself, so a ledger that
+is away only makes it late.
 """
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -13,10 +15,13 @@ from ledger.store.ledger import Ledger
 from ledger.usage import WorkerReport
 from worker.attempt import Child
 from worker.claim import steady_s
+from worker.gauges import GaugeReader
 from worker.seats import Seats
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger()
+
+_PROGRESS_S = 1.0  # How far jobs are is told no more often than this.
 
 
 class Lookout:
@@ -31,6 +36,7 @@ class Lookout:
         *,
         owner: str,
         take_urgent: Callable[[], None],
+        gauges: GaugeReader | None = None,
     ) -> None:
         """`take_urgent` takes an urgent job, if there is one, and returns at once."""
         self._ledger = ledger
@@ -39,6 +45,7 @@ class Lookout:
         self._seats = seats
         self._owner = owner
         self._take_urgent = take_urgent
+        self._gauges = gauges or GaugeReader()
         self._over = threading.Event()
         self._told: WorkerReport | None = None
         self._told_at = 0.0
@@ -51,12 +58,14 @@ class Lookout:
     def stop(self, within_s: float) -> None:
         """Say goodbye, so that nobody leaves a job to this worker."""
         self._over.set()
+        self._gauges.stop()
         self._seats.changed.set()
         self._thread.join(within_s)
 
     def _watch(self) -> None:
         while not self._over.is_set():
-            pause_s = self._settings.heartbeat_s if self._seats.idle else self._settings.look_s
+            still = self._seats.idle and not self._seats.paused
+            pause_s = self._settings.heartbeat_s if still else self._settings.look_s
             self._seats.changed.wait(pause_s)
             self._seats.changed.clear()
             if self._over.is_set():
@@ -73,17 +82,23 @@ class Lookout:
             log.debug("lookout.blind", because=str(away))
 
     def _tell(self) -> None:
-        """Say what this worker keeps and whether it is idle, where that is news or was said long ago."""
-        ready, keeping = self._child.ready, self._seats.keeping
+        """Say what this worker keeps and whether it is idle, where that is news or was said long ago; and now
+        and then how far it is with what it has in hand.
+        """
+        ready, keeping, seats = self._child.ready, self._seats.keeping, self._seats
         report = WorkerReport(
             owner=self._owner,
             device=ready.device if ready else "",
             models=keeping.models if ready else (),
-            idle=self._seats.idle and ready is not None,
+            idle=seats.idle and ready is not None and not seats.paused,
             budget_bytes=ready.budget_bytes if ready else 0,
             taken_bytes=keeping.taken_bytes if ready else 0,
+            works=seats.works,
+            gauges=self._gauges.of(ready.gpu) if ready else None,
         )
-        if report != self._told or steady_s() - self._told_at >= self._settings.heartbeat_s:
+        told_s = steady_s() - self._told_at
+        progress = bool(report.works) and report != self._told and told_s >= _PROGRESS_S
+        if _is_news(report, self._told) or progress or told_s >= self._settings.heartbeat_s:
             self._ledger.report_worker(report)
             self._told, self._told_at = report, steady_s()
 
@@ -92,6 +107,9 @@ class Lookout:
         if steady_s() - self._looked_at < self._settings.look_s:
             return
         self._looked_at = steady_s()
+        if self._seats.paused and not self._ledger.worker_paused(self._owner):
+            log.info("worker.resumed", owner=self._owner)
+            self._seats.pause(paused=False)
         if self._seats.idle:
             self._seats.others_idle = False
             return
@@ -103,3 +121,10 @@ class Lookout:
             self._child.let_go(waiting.bell)
         elif self._seats.lets_urgent_pass:
             self._take_urgent()
+
+
+def _is_news(report: WorkerReport, told: WorkerReport | None) -> bool:
+    """Whether others would do something else if they knew; how far a job is changes nothing for them."""
+    if told is None:
+        return True
+    return replace(report, works=(), gauges=None) != replace(told, works=(), gauges=None)

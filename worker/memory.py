@@ -66,6 +66,13 @@ def device_name(device: str) -> str:
     return device if device == "cpu" else torch.cuda.get_device_name(device)
 
 
+def gpu_uuid(device: str) -> str:
+    """The UUID of the GPU, by which its driver knows it; empty on a CPU, and where torch does not tell."""
+    if device == "cpu":
+        return ""
+    return str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
+
+
 def host_free(root: Path = Path("/")) -> int:
     """What could be taken of the host without anything being swapped: of the machine, or of our cgroup where
     that is less.
@@ -132,7 +139,7 @@ class Watch:
 
     @property
     def peak(self) -> Memory:
-        """Read after the block."""
+        """So far; of a GPU what the block took at most, once it has ended."""
         on_device = 0
         if self._device != "cpu":
             on_device = torch.cuda.max_memory_allocated(self._device) - self._before.device

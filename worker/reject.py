@@ -16,7 +16,6 @@ from pydicom.errors import InvalidDicomError
 from dicom_node.spool import Spool
 from ledger.errors import ModelError, SiteError, WetreadError
 from ledger.failpoint import failpoint
-from ledger.identifiers import Uid
 from ledger.implementation import software_version
 from ledger.rejection import OwedNote
 from ledger.result import NewResult, Role
@@ -25,6 +24,7 @@ from results.check_rejection import check_rejection
 from results.codes import REJECTED_FOR_QUALITY, RETENTION_EXPIRED
 from results.rejection import build_rejection
 from results.write import write
+from worker.exchange import ResultFile
 from worker.settings import WorkerSite
 from worker.workplace import Workplace
 
@@ -95,18 +95,7 @@ class Rejections:
         note = build_rejection(report, superseded, title=title, software_version=version)
         write(note, path)
         check_rejection(path, report, superseded, title=title, software_version=version)
-        digest, size, kept = self._spool.keep_result(path)
-        return NewResult(
-            role=Role.REJECTION_NOTE,
-            sop_class=Uid.parse(str(note.SOPClassUID)),
-            sop_instance=Uid.parse(str(note.SOPInstanceUID)),
-            study=Uid.parse(str(note.StudyInstanceUID)),
-            series=Uid.parse(str(note.SeriesInstanceUID)),
-            transfer_syntax=Uid.parse(str(note.file_meta.TransferSyntaxUID)),
-            digest=digest,
-            size=size,
-            path=kept,
-        )
+        return ResultFile.of(note, Role.REJECTION_NOTE, path).kept(*self._spool.keep_result(path))
 
     def _trouble(self, owed: OwedNote, error: WetreadError) -> None:
         """It would end the same way in every round: said once."""

@@ -18,6 +18,7 @@ from ledger.errors import SiteError
 from ledger.usage import Peak, size_class
 from models.contract import Memory, Model, OutOfMemory
 from models.prepare.ladder import in_words, is_out_of_memory
+from models.prepare.memory import settle
 from models.registry import find, open_found, open_model
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from worker.memory import NOTHING, Budget, Lanes, budget_of, device_name, device_taken, host_taken
@@ -201,6 +202,7 @@ class Residents:
             ) from None
 
     def _load_measured(self, resident: Resident) -> None:
+        settle()
         before, disturbances = Memory(host_taken(), device_taken(self.device)), self.lanes.disturbances
         resident.model.load(self.device)
         resident.loaded = True

@@ -20,18 +20,23 @@ from zoneinfo import ZoneInfo
 from ledger.errors import StudyError
 from ledger.identifiers import Uid
 from ledger.implementation import software_version
+from ledger.result import Role
 from ledger.usage import Usage
-from models.contract import Context, Given, Model, OutOfMemory, SeriesSet, Timeline, grid_shape
+from models.contract import Context, Drawn, Given, Model, OutOfMemory, SeriesSet, Timeline, grid_shape
 from models.prepare.ladder import noting_rungs
+from models.prepare.progress import telling
 from models.registry import provenance_of, trust_in
 from results.findings import Findings, refused
+from results.making import Asked
 from results.provenance import Provenance, Run
 from results.sentences import sentences
 from results.source import Source
+from worker.drawn import draw, drawn_of, who_draws
 from worker.encode import check, encode, summary
-from worker.exchange import Crowded, RunReply, RunRequest, Stage
+from worker.exchange import Crowded, Plan, ResultFile, RunReply, RunRequest, Stage
 from worker.given import Unusable, Usable, read_given
 from worker.memory import Watch
+from worker.pictures import with_pictures
 from worker.residents import Admission, Resident, Residents
 
 #: Told of every stage as it begins, with the time limit of the model's manifest where that is what bounds it.
@@ -49,6 +54,10 @@ def _tell_nobody(stage: Stage, limit_s: float | None) -> None:
 
 
 def _ask_nobody(usage: Usage, spare: int) -> None:
+    pass
+
+
+def _watched_by_nobody(part: float) -> None:
     pass
 
 
@@ -117,14 +126,18 @@ def compute(
     enter: Enter = _tell_nobody,
     admitted: Admitted = _ask_nobody,
     held: int = 0,
+    *,
+    progressed: Callable[[float], None] = _watched_by_nobody,
 ) -> ToFinish:
-    """The second step: the model is made resident, admitted, and run. `held` bytes are others' input.
+    """The second step: the model is made resident, admitted, and run. `held` bytes are others' input;
+    `progressed` hears how much of the model's work is done, 0 … 1, where the model tells.
 
     The input is forgotten with the end of this step: encoding needs the memory. Raises `Crowded` where memory
     is short while others hold some of it; what does not fit although nobody does is `OutOfMemory`.
     """
     try:
-        return _compute(ready, residents, enter, admitted, held)
+        with telling(progressed):
+            return _compute(ready, residents, enter, admitted, held)
     except OutOfMemory as short:
         if not held:
             raise
@@ -137,16 +150,17 @@ def _compute(ready: ToCompute, residents: Residents, enter: Enter, admitted: Adm
         provenance = _provenance(request, ready.resident.model)
         return ToFinish(request, provenance, read.source, read.inputs, refused(read.because), None, clock)
 
+    drawn = _drawn(ready, read, residents, enter, held)
     enter("open", None)
     with residents.lanes.busy(), clock.measuring("open"):
         shape = grid_shape(read.given)
         admission = residents.admit(ready.resident, shape, request.peaks, held + ready.held)
-        provenance = _provenance(request, admission.model)
+        provenance = _provenance(request, admission.model, drawn)
     usage = _usage(admission, provenance, residents, read.given, clock)
     admitted(usage, admission.spare)
 
     enter("model", admission.model.manifest.time_limit_s)
-    context = Context(headers=read.headers, settings=request.settings, memory=admission.memory)
+    context = Context(headers=read.headers, settings=request.settings, memory=admission.memory, drawn=drawn)
     before = residents.lanes.disturbances
     with (
         residents.lanes.busy(),
@@ -164,37 +178,75 @@ def _compute(ready: ToCompute, residents: Residents, enter: Enter, admitted: Adm
     return ToFinish(request, provenance, read.source, read.inputs, findings, measured, clock)
 
 
+def _drawn(ready: ToCompute, read: Usable, residents: Residents, enter: Enter, held: int) -> Drawn | None:
+    """What another model draws for this one; None where the rule names no other."""
+    request = ready.request
+    if (other := who_draws(request, ready.resident.model, residents)) is None:
+        return None
+    enter("model", other.model.manifest.time_limit_s)
+    with residents.lanes.busy():
+        model, findings = draw(other, request, read, residents, held + ready.held)
+    return drawn_of(model, findings, request)
+
+
 def finish(computed: ToFinish, residents: Residents, enter: Enter = _tell_nobody) -> RunReply:
     """The third step: what the model said is encoded, written, read back and compared."""
-    request, findings, source, clock = computed.request, computed.findings, computed.source, computed.clock
+    request, source, clock = computed.request, computed.source, computed.clock
+    findings = computed.findings
+    if request.shortfall is not None:
+        findings = replace(findings, cautions=(request.shortfall.said, *findings.cautions))
     run = Run(
         provenance=computed.provenance,
         series=Uid.parse(str(source.first.SeriesInstanceUID)),
         inputs=computed.inputs,
         at=datetime.fromtimestamp(request.at, ZoneInfo(request.time_zone)),
         software_version=software_version(),
-        predecessor=request.predecessor,
+        shortfall=request.shortfall,
+        again=request.again,
         image=_lone_image(source),
     )
     with residents.lanes.busy():
         enter("encode", None)
         with clock.measuring("encode"):
-            files = encode(findings, source, run, Path(request.out))
+            # Whether the images can be shown is said in all plans or in none: so they share what they can.
+            everything = frozenset[Role]().union(*(plan.profile.kinds for plan in request.plans))
+            whole = Asked(
+                findings=findings,
+                source=source,
+                run=run,
+                profile=replace(request.plans[0].profile, kinds=everything),
+            )
+            whole = with_pictures(whole, request)
+            asked = [
+                replace(whole, run=replace(run, predecessor=plan.predecessor), profile=plan.profile)
+                for plan in request.plans
+            ]
+            plans = encode(asked, Path(request.out))
         enter("check", None)
         with clock.measuring("check"):
-            check(findings, source, run, files)
+            for one, made in zip(asked, plans, strict=True):
+                check(one, made)
     return RunReply(
         outcome=findings.outcome,
         because=findings.because,
         model_identity=computed.provenance.identity,
         trust=computed.provenance.trust,
-        files=tuple(files),
+        files=tuple(for_whom(request.plans, plans)),
         timings=clock.seconds,
-        findings=tuple(summary(findings)),
+        findings=tuple(summary(findings, source)),
         lines=tuple(sentences(findings, source)),
-        cautions=findings.cautions,
+        cautions=whole.findings.cautions,
         usage=computed.usage and clock.told(computed.usage),
     )
+
+
+def for_whom(plans: Sequence[Plan], made: Sequence[Sequence[ResultFile]]) -> Iterator[ResultFile]:
+    """Every file once, with the destinations of all plans that have it."""
+    files = {file.path: file for of_plan in made for file in of_plan}
+    for path, file in files.items():
+        theirs = [plan.peers for plan, of_plan in zip(plans, made, strict=True) if file in of_plan]
+        named = [peer for peers in theirs for peer in peers or ()]
+        yield file if None in theirs else file.model_copy(update={"path": path, "peers": tuple(named)})
 
 
 def given_bytes(given: Given) -> int:
@@ -230,8 +282,11 @@ def _measured(usage: Usage, watch: Watch, lowered: Sequence[str], *, alone: bool
     return replace(usage, host_peak=peak.host, device_peak=peak.device, lowered=tuple(lowered), alone=alone)
 
 
-def _provenance(request: RunRequest, model: Model) -> Provenance:
-    return provenance_of(model, _said_settings(request), trust_in(model, request.models))
+def _provenance(request: RunRequest, model: Model, drawn: Drawn | None = None) -> Provenance:
+    settings = dict(_said_settings(request))
+    if drawn is not None:  # Another build of the other model makes other results.
+        settings[model.manifest.drawn_by] = f"{drawn.identity} {drawn.digest}"
+    return provenance_of(model, settings, trust_in(model, request.models))
 
 
 def _said_settings(request: RunRequest) -> Mapping[str, object]:

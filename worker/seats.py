@@ -6,15 +6,16 @@ most one job waits here that another worker could have, and one more if that is 
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
 from ledger.job import Claim, Priority
-from ledger.usage import Usage
+from ledger.usage import Usage, Work
 from worker.claim import Bell, Interruption
-from worker.exchange import Admitted, Entered, Stage
+from worker.exchange import Admitted, Entered, Progressed, Stage
 
 _PAST = ("computed", "encode", "check")
 
@@ -35,6 +36,8 @@ class Seat:
     bell: Bell
     stage: Stage | None = None  #: None: the child has not begun with it
     admitted: Admitted | None = None
+    entered_at: float = 0.0  #: that stage: seconds since 1970 UTC, by this machine's clock
+    part: float | None = None  #: of the model's work that is done; None: it does not tell
 
     @property
     def past(self) -> bool:
@@ -71,6 +74,7 @@ class Seats:
         self._shut = False  # Nothing was found to take ahead; that will be so until the next one computes.
         self.entered = 0  #: hints in hand
         self.others_idle = False  #: another worker has nothing to do, so nothing is taken ahead here
+        self.paused = False  #: an operator holds this worker still: it finishes what it has
         self.keeping = Keeping()
         self.changed = threading.Event()  #: set whenever something changed
         self.wake: Callable[[], None] = _nothing  #: called whenever there may be room
@@ -89,9 +93,9 @@ class Seats:
     def _room(self) -> Room:
         to_compute = [seat for seat in self._seats if not seat.past]
         past = len(self._seats) - len(to_compute)
-        if not self._seats:
+        if not self._seats and not self.paused:
             return Room.ANY
-        if not self._ahead or past > 1:
+        if self.paused or not self._ahead or past > 1:
             return Room.NONE
         if not to_compute:
             return Room.ANY
@@ -132,7 +136,7 @@ class Seats:
 
     def take(self, claim: Claim) -> Seat:
         """Sit down with a claimed job."""
-        seat = Seat(claim, Bell())
+        seat = Seat(claim, Bell(), entered_at=time.time())
         with self._lock:
             self._seats.append(seat)
         self._stir()
@@ -146,13 +150,15 @@ class Seats:
             seat.bell.close()
         self._stir()
 
-    def hear(self, seat: Seat, said: Entered | Admitted) -> None:
+    def hear(self, seat: Seat, said: Entered | Admitted | Progressed) -> None:
         """The child said something of a job."""
         with self._lock:
             if isinstance(said, Entered):
-                seat.stage = said.stage
+                seat.stage, seat.entered_at, seat.part = said.stage, time.time(), None
                 if said.stage in ("model", "computed"):
                     self._shut = False
+            elif isinstance(said, Progressed):
+                seat.part = said.part
             else:
                 seat.admitted = said
                 self.keeping = Keeping(said.kept, said.taken_bytes)
@@ -162,6 +168,26 @@ class Seats:
         """There is nothing to take ahead."""
         with self._lock:
             self._shut = True
+
+    def pause(self, *, paused: bool) -> None:
+        """Take nothing more, or again what there is."""
+        with self._lock:
+            self.paused = paused
+        self._stir()
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """What is in hand, and how far each is."""
+        with self._lock:
+            return tuple(
+                Work(
+                    job_id=seat.claim.job_id,
+                    stage=seat.stage or "",
+                    since=round(seat.entered_at, 1),
+                    part=seat.part,
+                )
+                for seat in self._seats
+            )
 
     def forget_models(self) -> None:
         """The child is gone, and with it all that it kept."""

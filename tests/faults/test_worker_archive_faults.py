@@ -18,6 +18,7 @@ from ledger.delivery import DeliveryState
 from ledger.identifiers import JobId
 from tests.dicom_node.raw_peer import acceptance, raw_peer, read_message, read_pdu
 from tests.faults.test_worker_deliveries import archive, committed, done, states
+from tests.ledger.site import OPERATOR
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port, until
 from tests.worker.site import WorkerBench, worker_bench
@@ -106,7 +107,7 @@ def test_a_status_that_would_repeat_itself_waits_for_an_operator_and_another_is_
         with storescp(tmp_path / "mended", port=port) as mended:
             for one in bench.ledger.deliveries_of(job_id):
                 if one.state is DeliveryState.PARKED:
-                    bench.ledger.retry_delivery(one.id, "by the operator")
+                    bench.ledger.retry_delivery(one.id, "by the operator", by=OPERATOR)
             bench.start("deliver")
             committed(bench, job_id)
             assert len(mended.received()) == 2

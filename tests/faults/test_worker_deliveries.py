@@ -9,6 +9,7 @@ from dicom_node.peers import PeerSettings
 from ledger.delivery import DeliveryState
 from ledger.identifiers import JobId, Uid
 from ledger.job import JobState
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port, until
 from tests.peers.orthanc import orthanc
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.peer]
 
 
 def archive(port: int, **more: object) -> PeerSettings:
-    how = {"confirm": "answer", "deadline_s": 5, **more}
+    how = {"confirm": "answer", "deadline_s": patient(5), **more}
     return PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=port, **how)
 
 
@@ -62,7 +63,7 @@ def test_an_archive_that_is_away_gets_everything_when_it_is_back(tmp_path):
         assert all(one.committed_at is not None for one in bench.ledger.deliveries_of(job_id))
 
 
-def test_leaves_arrive_before_the_report_that_refers_to_them(tmp_path):
+def test_point_52_leaves_arrive_before_the_report_that_refers_to_them(tmp_path):
     port = free_port()
     with worker_bench(tmp_path, peers=(archive(port),)) as bench, storescp(tmp_path / "archive", port=port):
         job_id = done(bench)
@@ -80,7 +81,7 @@ def test_a_worker_killed_while_delivering_leaves_one_copy_in_the_archive(tmp_pat
         with worker_bench(tmp_path, peers=(settings,)) as bench:
             job_id = done(bench)
             doomed = bench.start("deliver", failpoint=f"{point}:kill")
-            doomed.process.wait(15)
+            doomed.process.wait(patient(15))
             bench.start("deliver")
             committed(bench, job_id)
 
@@ -215,10 +216,12 @@ def test_a_worker_killed_while_it_makes_what_goes_instead_makes_the_same_again(t
         "[[Profiles]]\n[Default]\nPresentationContexts = Old\n"
     )
     with storescp(tmp_path / "in", accepts=("-xf", str(configuration), "Default")) as scp:
-        with worker_bench(tmp_path, peers=(archive(scp.port, report_instead=("enhanced",)),)) as bench:
+        with worker_bench(
+            tmp_path, peers=(archive(scp.port, profile={"instead": {"report": ("enhanced",)}}),)
+        ) as bench:
             job_id = done(bench)
             doomed = bench.start("deliver", failpoint="instead_kept:kill")
-            doomed.process.wait(15)
+            doomed.process.wait(patient(15))
             kept = sorted((tmp_path / "spool" / "results").glob("*.dcm"))
             assert len(kept) == 3
             bench.start("deliver")

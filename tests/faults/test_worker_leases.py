@@ -11,6 +11,8 @@ from ledger.job import JobState, Priority
 from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
+from tests.ledger.site import OPERATOR
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.worker.site import QUICK, close, events, model, receive, started, traces, worker_bench
 
@@ -87,7 +89,7 @@ def test_a_worker_killed_between_two_steps_leaves_one_set_of_results(tmp_path, p
         undisturbed = bench.open_job(model("Fine"))
         bench.start("dispatch")
         doomed = bench.start("compute", failpoint=f"{point}:kill")
-        doomed.process.wait(20)
+        doomed.process.wait(patient(20))
         bench.start("compute")
         bench.wait(undisturbed, JobState.DONE)
         digests = bench.kept(undisturbed)
@@ -107,7 +109,7 @@ def test_a_job_withdrawn_while_it_runs_is_broken_off(tmp_path):
         bench.start("dispatch")
         bench.start("compute")
         pid = started(trace)
-        bench.ledger.cancel_job(job_id, "not needed")
+        bench.ledger.cancel_job(job_id, "not needed", by=OPERATOR)
 
         until(lambda: not Path(f"/proc/{pid}").exists(), within_s=5, what="the run was broken off")
         assert bench.job(job_id).state is JobState.CANCELLED
@@ -122,7 +124,7 @@ def test_every_part_stops_within_its_time_although_redis_is_away(tmp_path):
         for part in parts:
             part.signal(signal.SIGTERM)
 
-        assert [part.process.wait(30) for part in parts] == [0, 0, 0]
+        assert [part.process.wait(patient(30)) for part in parts] == [0, 0, 0]
 
 
 def test_other_jobs_on_the_same_images_make_the_same_bytes_under_the_same_uids(tmp_path):

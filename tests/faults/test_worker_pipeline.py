@@ -6,6 +6,8 @@ import signal
 import pytest
 
 from ledger.job import JobEvent, JobState, Priority
+from tests.ledger.site import OPERATOR
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.postgresql import postgresql
 from tests.worker.site import QUICK, WorkerBench, events, model, started, traces, worker_bench
@@ -195,7 +197,7 @@ def test_withdrawing_a_job_that_only_waits_breaks_nothing_off(tmp_path):
         first, gate = computing(bench)
         second = bench.open_job(model("Fine"))
         claimed(bench, second)
-        bench.ledger.cancel_job(second, "not needed")
+        bench.ledger.cancel_job(second, "not needed", by=OPERATOR)
         until(lambda: "job.lost" in bench.log, within_s=10, what="the worker noticed")
         third = bench.open_job(model("Fine"))
         gate.touch()
@@ -231,7 +233,7 @@ def test_a_worker_killed_with_several_jobs_in_hand_leaves_each_with_one_set_of_r
     with worker_bench(tmp_path) as bench:
         jobs = [bench.open_job(model("Fine")) for _ in range(4)]
         bench.start("dispatch")
-        bench.start("compute", failpoint=point).process.wait(30)
+        bench.start("compute", failpoint=point).process.wait(patient(30))
         bench.start("compute")
         for job_id in jobs:
             bench.wait(job_id, JobState.DONE, within_s=40)
@@ -262,12 +264,12 @@ def test_a_job_that_only_waits_goes_to_a_worker_that_has_nothing_to_do(tmp_path)
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_job_goes_to_the_idle_worker_that_keeps_its_model(tmp_path, database):
-    patient = CALM.model_copy(update={"affinity_s": 10.0})
+    waits = CALM.model_copy(update={"affinity_s": patient(10.0)})
     if database == "sqlite":
-        with worker_bench(tmp_path, worker=patient) as bench:
+        with worker_bench(tmp_path, worker=waits) as bench:
             _goes_where_its_model_is(bench)
     else:
-        with postgresql() as server, worker_bench(tmp_path, worker=patient, ledger_url=server.url) as bench:
+        with postgresql() as server, worker_bench(tmp_path, worker=waits, ledger_url=server.url) as bench:
             _goes_where_its_model_is(bench)
 
 

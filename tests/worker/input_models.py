@@ -1,9 +1,11 @@
 """Models of a site's own, one for each thing that a model can be given; they do what can be checked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from models.comparing import compared, same_as
 from models.contract import Context, Image, Memory, SeriesSet, Timeline
 from models.manifest import Input, Manifest
 from results.findings import Concept, Findings, Measurement, Outcome, Segment, Verdict
@@ -75,12 +77,35 @@ class Subtraction(_Anything):
 
 
 class Growth(_Anything):
-    """A volume with earlier ones: the measurement is how many of those there are."""
+    """A volume with earlier ones: how many of those there are, and how many voxels were bright then and now.
+
+    What is bright is what was bright the last time.
+    """
 
     manifest = manifest("growth", "timeline", Input(modality=("CT",), minimum_slices=3))
 
     def run(self, given: Timeline, context: Context) -> Findings:
-        return bright(np.asarray(given.current.array) > 0, float(len(given.earlier)))
+        said = bright(np.asarray(given.current.array) > 0, float(len(given.earlier)))
+        now = float((given.current.array > 0).sum())
+        changes = [
+            compared(
+                given,
+                one,
+                name=QUANTITY,
+                unit=ONE,
+                now=now,
+                then=float((one.volume.array > 0).sum()),
+                about="Bright",
+                plane=1,
+            )
+            for one in given.earlier
+        ]
+        if not given.earlier:
+            return said
+        last = same_as(self.manifest, given.earlier[0], "Bright")
+        return replace(
+            said, segments=(replace(said.segments[0], tracked_as=last),), comparisons=tuple(changes)
+        )
 
 
 class Opacity(_Anything):

@@ -19,14 +19,18 @@ from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from results.findings import Findings
-from results.provenance import Predecessor
+from results.grid import grid_of
+from results.making import Asked
 from tests.ledger.site import claim, close, new_job, slice_of
-from tests.results.made import make
 from tests.results.notes import as_result
-from tests.results.series import a_run, source
+from tests.results.pictured import Ramp
+from tests.results.series import a_run, findings, source
 from worker.deliver import Post
+from worker.encode import check, encode
+from worker.plans import plans_of
 from worker.proof import prove
 from worker.reject import Rejections
+from worker.run import for_whom
 from worker.settings import DeliverySettings, QueueSettings, WorkerSite
 from worker.workplace import Workplace
 
@@ -60,24 +64,31 @@ class Overtaken:
         held = claim(self.ledger, job_id)
         of = source()
         run = a_run(of)
-        predecessor = held.predecessor and Predecessor.of(held.predecessor)
-        run = replace(run, inputs=run.inputs[: self.slices], predecessor=predecessor)
-        made = make(self.folder / f"run{job_id}", of=of, run=run, said=said)
-        files = [
-            (made.segmentation, Role.SEGMENTATION),
-            (made.marks, Role.MARKS),
-            (made.report, Role.REPORT),
+        run = replace(run, inputs=run.inputs[: self.slices])
+        plans = plans_of(held, self.site.peer)
+        folder = self.folder / f"run{job_id}"
+        folder.mkdir()
+        asked = [
+            Asked(
+                findings=said or findings(),
+                source=of,
+                run=replace(run, predecessor=plan.predecessor),
+                profile=plan.profile,
+                pictures=Ramp(grid_of(of).shape),
+            )
+            for plan in plans
         ]
-        files += [(path, Role.PARAMETRIC_MAP) for path in made.maps]
+        made = encode(asked, folder)
+        for one, files in zip(asked, made, strict=True):
+            check(one, files)
         results = []
-        for path, role in files:
-            if path is None:
-                continue
-            digest, size, kept = self.spool.keep_result(path)
-            results.append(replace(as_result(path, role), digest=digest, size=size, path=kept))
+        for file in for_whom(plans, made):
+            digest, size, kept = self.spool.keep_result(Path(file.path))
+            new = replace(as_result(Path(file.path), file.role), peers=file.peers)
+            results.append(replace(new, digest=digest, size=size, path=kept))
         self.ledger.finish_job(
             held,
-            outcome=Outcome.FOUND,
+            outcome=said.outcome if said else Outcome.FOUND,
             because="",
             model_identity=run.provenance.identity,
             results=results,

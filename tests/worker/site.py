@@ -22,6 +22,7 @@ from ledger.store.ledger import Ledger
 from ledger.study import Arrival
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.redis_server import RedisServer, redis
 from worker.load import headers_of
@@ -33,18 +34,18 @@ ROOT = Path(__file__).resolve().parents[2]
 QUICK = WorkerSettings(
     device="cpu",
     threads=1,
-    lease_s=3.0,
+    lease_s=5.0,
     heartbeat_s=0.5,
-    silence_s=2.0,
+    silence_s=4.0,
     crash_backoff_s=0.05,
     site_backoff_s=0.2,
     sweep_s=0.3,
     republish_after_s=1.0,
-    stop_s=10.0,
+    stop_s=patient(10.0),
     allow_python_models=True,
 )
 QUICK_POST = DeliverySettings(
-    first_s=0.2, longest_s=1.0, lease_s=3.0, heartbeat_s=0.5, proof_s=0.3, proof_after_s=0.0
+    first_s=0.2, longest_s=1.0, lease_s=5.0, heartbeat_s=0.5, proof_s=0.3, proof_after_s=0.0
 )
 
 FAULT_MODELS = "tests.worker.fault_models.models"
@@ -80,12 +81,12 @@ class Process:
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(patient(10))
 
     def stop(self, within_s: float = 30) -> int:
         """SIGTERM, as a service manager would; the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(within_s)
+        return self.process.wait(patient(within_s))
 
     def children(self) -> list[int]:
         """The processes that this one started, as the kernel knows them."""

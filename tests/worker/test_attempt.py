@@ -16,6 +16,7 @@ from ledger.store.ledger import Ledger
 from ledger.usage import WorkerReport
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.worker.site import QUICK, ROOT, model
 from worker.attempt import Answer, Child, Interrupted, Lost
@@ -68,7 +69,7 @@ class Run:
         assert self.answer is None
 
     def end(self) -> Answer | None:
-        self.thread.join(30)
+        self.thread.join(patient(30))
         return self.answer
 
 
@@ -146,7 +147,7 @@ def test_a_child_that_cannot_be_started_gives_its_jobs_back_and_is_tried_once_a_
         assert isinstance(answer, Lost)
         assert answer.before_work
         assert "could not start the process that computes (No such file or directory)" in answer.because
-    assert 1.9 < passed_s < 15
+    assert 1.9 < passed_s < patient(15)
     told = [line["because"] for line in logged if line["event"] == "child.not_started"]
     assert len(told) == 3
     assert len(logged) <= 4  # Nothing else, but for a try that is under way.

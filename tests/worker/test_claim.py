@@ -7,6 +7,7 @@ import pytest
 
 from ledger.errors import SiteError
 from ledger.job import LeaseLost
+from tests.patience import patient
 from tests.peers.loopback import until
 from worker.claim import Bell, Interruption, Lease
 
@@ -34,7 +35,7 @@ def test_a_lease_is_renewed_until_the_work_is_over():
 
     with lease(renew, clock=Clock()) as held:
         for _ in range(3):
-            assert renewals.acquire(timeout=5)
+            assert renewals.acquire(timeout=patient(5))
         held.confirm()
 
 
@@ -59,7 +60,7 @@ def test_a_worker_that_was_stopped_for_too_long_does_not_even_ask():
         until(lambda: asked, within_s=5, what="the first renewal")
         clock.now += 45.1  # as SIGSTOP and SIGCONT would
         assert not held.held
-        assert lost.wait(5)
+        assert lost.wait(patient(5))
         before = len(asked)
         with pytest.raises(LeaseLost, match="not renewed"):
             held.confirm()
@@ -78,7 +79,7 @@ def test_a_ledger_that_is_away_for_a_moment_costs_nothing():
         return True
 
     with lease(renew, clock=clock) as held:
-        assert back.wait(5)
+        assert back.wait(patient(5))
         held.confirm()
 
 
@@ -90,7 +91,7 @@ def test_a_ledger_that_stays_away_ends_the_lease():
         raise SiteError("away")
 
     with lease(renew, clock=clock, lost=lost.set) as held:
-        assert lost.wait(5)
+        assert lost.wait(patient(5))
         assert not held.held
 
 

@@ -22,8 +22,9 @@ from ledger.identifiers import AETitle, JobId
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from tests.dicom_node.raw_peer import peer as peer_at
-from tests.ledger.site import claim, finish, queued_job
+from tests.ledger.site import OPERATOR, claim, finish, queued_job
 from tests.ledger.site import send as record_send
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port
 from worker.commit import Step, commit, step
@@ -79,7 +80,7 @@ def site(
         spool=SpoolSettings(path=tmp_path / "spool"),
         queue=QueueSettings(url="redis://127.0.0.1:1/0"),
         delivery=patience,
-        peers=(peer_at(port, name="PACS", ae_title="PACS", confirm=confirm, deadline_s=5),),
+        peers=(peer_at(port, name="PACS", ae_title="PACS", confirm=confirm, deadline_s=patient(5)),),
     )
 
 
@@ -114,7 +115,7 @@ def report(ledger: Ledger, request: Request, failed: Mapping[int, int] = {}) -> 
     ledger.report_commitment(request.transaction, peer="PACS", committed=kept, failed=lost)
 
 
-def test_all_results_of_a_job_are_one_request_and_committed_by_its_report(
+def test_point_51_all_results_of_a_job_are_one_request_and_committed_by_its_report(
     ledger: Ledger, tmp_path: Path
 ) -> None:
     first, second = sent(ledger), sent(ledger, "1.2.4")
@@ -263,7 +264,7 @@ def test_an_archive_that_offers_neither_is_believed_and_that_is_recorded(
             result = delivery.result
             return find_instance(
                 peer, calling=AETitle("WETREAD"), study=result.study, series=result.series,
-                sop_instance=result.sop_instance, deadline_s=5,
+                sop_instance=result.sop_instance, deadline_s=patient(5),
             )  # fmt: skip
 
         prove(ledger, here, find)
@@ -371,6 +372,6 @@ def test_a_settled_delivery_is_left_alone_by_a_round_that_saw_it_before(
         prove(ledger, here, never)
         report(ledger, pacs.requests[0], failed={0: 0x0112, 1: 0x0112})
         for one in stale:
-            ledger.cancel_delivery(one.id, "withdrawn")
+            ledger.cancel_delivery(one.id, "withdrawn", by=OPERATOR)
         commit(ledger, here, here.peers[0], stale, never)
     assert {one.state for one in ledger.deliveries_of(job_id)} == {DeliveryState.CANCELLED}

@@ -11,6 +11,7 @@ import pytest
 
 from ledger.identifiers import JobId
 from ledger.job import JobState
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.worker.site import QUICK, WorkerBench, events, model, started, worker_bench
 from worker.attempt import Child
@@ -19,7 +20,7 @@ from worker.workplace import Workplace
 
 pytestmark = pytest.mark.peer
 
-BRIEF = QUICK.model_copy(update={"lease_s": 1.0, "heartbeat_s": 0.1, "silence_s": 0.6})
+BRIEF = QUICK.model_copy(update={"lease_s": 2.5, "heartbeat_s": 0.1, "silence_s": 2.0})
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def computing(bench: WorkerBench, job_id: JobId) -> Iterator[threading.Thread]:
     thread.start()
     try:
         yield thread
-        thread.join(20)
+        thread.join(patient(20))
         assert not thread.is_alive()
     finally:
         child.kill()

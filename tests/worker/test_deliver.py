@@ -14,13 +14,13 @@ PEER = PeerSettings(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=1
 PATIENCE = DeliverySettings()
 
 
-def test_the_back_off_doubles_from_five_seconds_to_five_minutes():
+def test_point_50_the_back_off_doubles_from_five_seconds_to_five_minutes():
     waits = [backoff_s(n, first_s=5, longest_s=300) for n in range(1, 9)]
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
 
 
 @given(st.integers(1, 10**9))
-def test_there_is_no_last_attempt(attempt):
+def test_point_50_there_is_no_last_attempt(attempt):
     assert 5 <= backoff_s(attempt, first_s=5, longest_s=300) <= 300
 
 

@@ -136,7 +136,7 @@ def test_a_tilted_gantry_is_refused_with_its_angle(degrees):
     positions = np.array([(0.0, k * 5.0 * shear, k * 5.0) for k in range(20)])
     error = refusal(planes(positions))
     assert error.defect is Defect.TILT
-    assert f"tilted by {abs(degrees):.1f}°" in str(error)
+    assert f"tilted by {abs(degrees):.1f} degrees" in str(error)
 
 
 def test_a_tilt_too_small_to_move_a_voxel_is_accepted():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
+from ledger.errors import StudyError
 from models.contract import Image, SeriesSet, Timeline
 from models.manifest import Input, Manifest
 from tests.worker.images import radiograph, written
@@ -263,3 +264,12 @@ def test_a_damaged_earlier_examination_does_not_cost_the_present_one(tmp_path):
 def test_names_for_a_model_of_one_series_are_refused(tmp_path):
     said = unusable(Files(named={"a": series(tmp_path, 1)}), manifest())
     assert said == "m@1 is given one series, and the job has a."
+
+
+def test_images_whose_uid_is_none_are_the_studys_fault_because_no_report_can_refer_to_them(tmp_path):
+    files = Files(inputs=series(tmp_path, 1, shape=(2, 6, 7), SOPInstanceUID="dccc9599087131742838"))
+
+    with pytest.raises(
+        StudyError, match=r"An image cannot be referred to: its SOP Instance UID 'dccc.* is not a"
+    ):
+        read_given(files, manifest())

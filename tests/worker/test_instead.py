@@ -28,6 +28,7 @@ from ledger.result import Role
 from results.older_report import OLDER_FORMS
 from tests.dicom_node.raw_peer import peer
 from tests.dicom_node.web_peers import Request, says, web_server
+from tests.ledger.site import OPERATOR
 from tests.peers.dcmtk import storescp
 from tests.peers.programs import find
 from tests.results.everything import everything, only
@@ -37,7 +38,8 @@ SEG, SR_3D = str(SegmentationStorage), str(Comprehensive3DSRStorage)
 PM = str(ParametricMapStorage)
 SR_COMPREHENSIVE, SR_ENHANCED = str(ComprehensiveSRStorage), str(EnhancedSRStorage)
 ALL = {SEG, SR_3D, SR_COMPREHENSIVE, SR_ENHANCED}
-OLDER = {"report_instead": ("comprehensive", "enhanced")}
+OLDER = {"profile": {"instead": {"report": ("comprehensive", "enhanced")}}}
+ENHANCED = {"profile": {"instead": {"report": ("enhanced",)}}}
 
 
 @contextmanager
@@ -71,8 +73,10 @@ def _name(result) -> str:
     return f"{result.role} {form}".strip()
 
 
-def because(site: Overtaken, job_id: JobId, role: Role) -> str:
-    return next(one.because for one in site.ledger.deliveries_of(job_id) if one.result.role is role)
+def because(site: Overtaken, job_id: JobId, role: Role, peer: str = "archive") -> str:
+    """What is said of the first delivery of `role`."""
+    theirs = [one for one in site.ledger.deliveries_of(job_id) if one.peer == peer]
+    return next(one.because for one in theirs if one.result.role is role)
 
 
 def words(site: Overtaken) -> list[str]:
@@ -97,7 +101,7 @@ def words(site: Overtaken) -> list[str]:
         ({SEG, SR_ENHANCED}, SR_ENHANCED),
     ],
 )
-def test_the_report_goes_in_the_first_form_that_the_archive_takes(
+def test_point_48_the_report_goes_in_the_first_form_that_the_archive_takes(
     tmp_path: Path, takes: set[str], arrives: str
 ) -> None:
     with archive(*takes, **OLDER) as (there, held), overtaken(tmp_path, there) as site:
@@ -141,16 +145,20 @@ def test_without_settings_a_refusal_says_what_could_be_set(tmp_path: Path) -> No
         assert held == []
         assert set(stands(site, job_id).values()) == {DeliveryState.PARKED}
         assert because(site, job_id, Role.REPORT).endswith(
-            "has to allow that there; report_instead in its settings would send it in an older form"
+            'has to allow that there; report = ["comprehensive", "enhanced"] in its [peer.profile.instead] '
+            "would send an older form"
         )
         assert because(site, job_id, Role.SEGMENTATION) == (
             "it does not accept Segmentation Storage: its administrator has to allow that there; "
-            "without_segmentation in its settings would do without"
+            'segmentation = ["nothing"] in its [peer.profile.instead] would do without'
         )
 
 
-def test_an_archive_without_segmentations_gets_the_report(tmp_path: Path) -> None:
-    with archive(SR_3D, without_segmentation=True) as (there, held), overtaken(tmp_path, there) as site:
+def test_point_48_an_archive_without_segmentations_gets_the_report(tmp_path: Path) -> None:
+    with (
+        archive(SR_3D, profile={"instead": {"segmentation": ("nothing",)}}) as (there, held),
+        overtaken(tmp_path, there) as site,
+    ):
         job_id = site.result()
         site.deliver()
         assert [sop_class for sop_class, _ in held] == [SR_3D]
@@ -158,7 +166,7 @@ def test_an_archive_without_segmentations_gets_the_report(tmp_path: Path) -> Non
             "segmentation": DeliveryState.DECLINED,
             "report": DeliveryState.COMMITTED,
         }
-        assert "the report goes without it" in because(site, job_id, Role.SEGMENTATION)
+        assert "the rest goes without it" in because(site, job_id, Role.SEGMENTATION)
         # Nothing more is owed to anybody: the images may go with the rest.
         study = site.ledger.studies()[0]
         assert [one.id for one in site.ledger.purgeable_studies(older_than=site.ledger.now() + 1)] == [
@@ -173,7 +181,7 @@ def test_an_archive_that_takes_maps_gets_them_before_the_report_that_refers_to_t
         assert [sop_class for sop_class, _ in held] == [PM, PM, SR_3D]
 
 
-def test_an_archive_without_maps_gets_the_rest_and_nobody_is_asked(tmp_path: Path) -> None:
+def test_point_48_an_archive_without_maps_gets_the_rest_and_nobody_is_asked(tmp_path: Path) -> None:
     with archive(*ALL) as (there, held), overtaken(tmp_path, there) as site:
         job_id = site.result(everything())
         site.deliver()
@@ -181,8 +189,11 @@ def test_an_archive_without_maps_gets_the_rest_and_nobody_is_asked(tmp_path: Pat
         assert held[-1][0] == SR_3D
         assert stands(site, job_id)["parametric map"] is DeliveryState.DECLINED
         assert because(site, job_id, Role.PARAMETRIC_MAP) == (
-            "it does not accept Parametric Map Storage: the report goes without it, as without_maps says"
+            "it does not accept Parametric Map Storage: the rest goes without it, as its profile says, "
+            "and the report still names it"
         )
+        said = "status 0x0000: stored; it names what was refused there: parametric map"
+        assert said in [one.because for one in site.ledger.history(job_id=job_id)]
 
 
 def test_an_archive_that_does_not_take_what_draws_gets_the_report_that_says_the_same(tmp_path: Path) -> None:
@@ -196,12 +207,15 @@ def test_an_archive_that_does_not_take_what_draws_gets_the_report_that_says_the_
 
 
 def test_maps_wait_for_an_operator_where_the_site_wants_them_there(tmp_path: Path) -> None:
-    with archive(*ALL, without_maps=False) as (there, _), overtaken(tmp_path, there) as site:
+    with (
+        archive(*ALL, profile={"instead": {"parametric map": ()}}) as (there, _),
+        overtaken(tmp_path, there) as site,
+    ):
         job_id = site.result(only("maps"))
         site.deliver()
         assert stands(site, job_id)["parametric map"] is DeliveryState.PARKED
         assert because(site, job_id, Role.PARAMETRIC_MAP).endswith(
-            "without_maps in its settings would do without"
+            'parametric-map = ["nothing"] in its [peer.profile.instead] would do without'
         )
 
 
@@ -240,7 +254,7 @@ def test_once_the_archive_allows_it_an_operator_sends_the_report_after_all(tmp_p
         with archive(*ALL, **OLDER) as (there, held):
             site.site = site.site.model_copy(update={"peers": (there,)})
             after = site.again()
-            assert "will be sent again" in retry(after.ledger, job_id, "enabled there")
+            assert "will be sent again" in retry(after.ledger, job_id, "enabled there", by=OPERATOR)
             after.deliver()
             assert [sop_class for sop_class, _ in held] == [SR_3D]
             assert stands(after, job_id)["report"] is DeliveryState.COMMITTED
@@ -249,8 +263,8 @@ def test_once_the_archive_allows_it_an_operator_sends_the_report_after_all(tmp_p
 
 def test_two_archives_that_decline_the_same_get_the_same_bytes(tmp_path: Path) -> None:
     with (
-        archive(SEG, SR_ENHANCED, name="first", report_instead=("enhanced",)) as (first, held),
-        archive(SEG, SR_ENHANCED, name="second", report_instead=("enhanced",)) as (second, also_held),
+        archive(SEG, SR_ENHANCED, name="first", **ENHANCED) as (first, held),
+        archive(SEG, SR_ENHANCED, name="second", **ENHANCED) as (second, also_held),
         overtaken(tmp_path, first, second) as site,
     ):
         job_id = site.result()
@@ -261,7 +275,7 @@ def test_two_archives_that_decline_the_same_get_the_same_bytes(tmp_path: Path) -
 
 
 def test_a_report_that_a_late_image_overtakes_names_the_older_form_of_the_one_before(tmp_path: Path) -> None:
-    with archive(SEG, SR_ENHANCED, report_instead=("enhanced",)) as (there, held):
+    with archive(SEG, SR_ENHANCED, **ENHANCED) as (there, held):
         with overtaken(tmp_path, there) as site:
             first, second = site.result(), None
             site.deliver()
@@ -280,7 +294,9 @@ def test_a_report_that_a_late_image_overtakes_names_the_older_form_of_the_one_be
 
 def test_what_went_instead_is_rejected_like_any_result_once_it_is_out_of_date(tmp_path: Path) -> None:
     note = "1.2.840.10008.5.1.4.1.1.88.59"
-    with archive(SR_ENHANCED, note, report_instead=("enhanced",), without_segmentation=True) as (quiet, held):
+    with archive(
+        SR_ENHANCED, note, profile={"instead": {"report": ("enhanced",), "segmentation": ("nothing",)}}
+    ) as (quiet, held):
         with overtaken(tmp_path, quiet.model_copy(update={"superseded": "reject"})) as site:
             first = site.result()
             site.deliver()
@@ -312,7 +328,9 @@ def test_an_archive_on_the_web_that_refuses_the_kind_gets_the_older_form(tmp_pat
         stored.append(str(dataset.SOPClassUID))
         says("200 OK")(request, connection, over)
 
-    with web_server(answer, without_segmentation=True, **OLDER) as server:
+    with web_server(
+        answer, profile={"instead": {"report": ("comprehensive", "enhanced"), "segmentation": ("nothing",)}}
+    ) as server:
         with overtaken(tmp_path, server.peer.model_copy(update={"superseded": "keep"})) as site:
             job_id = site.result()
             site.deliver()
@@ -332,7 +350,12 @@ def test_dcmtk_with_a_short_list_of_sop_classes_gets_a_report_that_it_can_print(
     )
     accepts = ("-xf", str(configuration), "Default")
     with storescp(tmp_path / "in", accepts=accepts) as scp:
-        there = peer(scp.port, superseded="keep", confirm="answer", without_segmentation=True, **OLDER)
+        there = peer(
+            scp.port,
+            superseded="keep",
+            confirm="answer",
+            profile={"instead": {"report": ("comprehensive", "enhanced"), "segmentation": ("nothing",)}},
+        )
         with overtaken(tmp_path, there) as site:
             job_id = site.result()
             site.deliver()

@@ -7,6 +7,7 @@ import pytest
 
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
+from tests.patience import patient
 from tests.peers.loopback import until
 from worker.child import _explained
 from worker.exchange import Admitted, Done, Entered, Failed, RunRequest
@@ -61,7 +62,7 @@ def site(series, tmp_path):
     place = Site(series, tmp_path)
     yield place
     place.traffic.close()
-    place.thread.join(20)
+    place.thread.join(patient(20))
     assert not place.thread.is_alive()
 
 
@@ -83,9 +84,9 @@ def test_the_next_is_read_and_the_one_before_encoded_while_one_computes(site, tm
     gate = tmp_path / "gate"
     site.begin(1)
     site.begin(2, "Slow", until=str(gate))
-    site.begin(3)
     # The second computes until the gate is there: all that follows happens meanwhile.
     site.wait(2, "model")
+    site.begin(3)
     assert isinstance(site.answer(1), Done)
     site.wait(3, "ready")
     assert site.stages(2)[-1] == "model"

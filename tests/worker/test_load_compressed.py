@@ -16,6 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from dicom_node.codecs import PLUGINS
+from tests.patience import patient
 from tests.peers.programs import find
 from tests.worker.series import Series, noise
 from worker.decode import DecoderKilled, EncodedFile, codestream_size, decode
@@ -63,7 +64,7 @@ def test_dcmtks_lossless_jpeg_is_equal_to_the_last_voxel(tmp_path, option, kind)
     for path in plain:
         packed.append(tmp_path / f"packed{path.name}")
         subprocess.run(
-            [find("dcmcjpeg"), option, path, packed[-1]], check=True, capture_output=True, timeout=20
+            [find("dcmcjpeg"), option, path, packed[-1]], check=True, capture_output=True, timeout=patient(20)
         )
     np.testing.assert_array_equal(load_series(packed).volume.array, load_series(plain).volume.array)
 
@@ -75,7 +76,7 @@ def test_dcmtks_eight_bit_lossy_jpeg_equals_an_independent_decoder(tmp_path):
     for path in series.write(tmp_path / "plain"):
         packed.append(tmp_path / f"packed{path.name}")
         subprocess.run(
-            [find("dcmcjpeg"), "+eb", path, packed[-1]], check=True, capture_output=True, timeout=20
+            [find("dcmcjpeg"), "+eb", path, packed[-1]], check=True, capture_output=True, timeout=patient(20)
         )
     volume = load_series(packed).volume
     for k, path in enumerate(reversed(packed)):
@@ -185,12 +186,12 @@ def test_a_decoder_that_dies_refuses_the_study_and_not_the_worker(tmp_path, by, 
     files = many(tmp_path, 300)
     with ThreadPoolExecutor(1) as pool:
         decoding = pool.submit(decode, files, (300, 512, 512), np.dtype(np.int16), processes=1, limit_s=60.0)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patient(10)
         while not (found := decoders_of_this_process()) and time.monotonic() < deadline:
             pass
         os.kill(found[0], by)
         with pytest.raises(error, match=says):
-            decoding.result(timeout=20)
+            decoding.result(timeout=patient(20))
     assert not decoders_of_this_process()
 
 

@@ -58,7 +58,7 @@ def test_the_chest_equals_the_volume_that_came_with_it():
 @pytest.mark.parametrize(
     ("name", "defect", "says"),
     [
-        ("gantrytilting", Defect.TILT, "tilted by 14.0°"),
+        ("gantrytilting", Defect.TILT, "tilted by 14.0 degrees"),
         ("notavolume", Defect.DUPLICATE, "4 images at the same position"),
         ("slicecount", Defect.TOO_FEW, "2 slices"),
         ("sliceincrement", Defect.GAP, "A gap of 10.0 mm after slice 1, others are 5.0 mm: 1 slice missing."),

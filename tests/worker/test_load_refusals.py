@@ -6,7 +6,14 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, JPEG2000Lossless, JPEGLSLossless, MRImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+)
 
 from ledger.errors import StudyError
 from tests.worker.series import SAGITTAL, Series, noise, save
@@ -86,7 +93,7 @@ def test_a_tilted_gantry_is_refused(tmp_path):
     """As CT writes it: the plane is tilted, the table goes straight."""
     tilt = np.radians(14.0)
     series = Series(noise(), orientation=(1, 0, 0, 0, round(np.cos(tilt), 9), -round(np.sin(tilt), 9)))
-    with pytest.raises(NotAVolume, match=r"The gantry is tilted by 14\.0°") as caught:
+    with pytest.raises(NotAVolume, match=r"The gantry is tilted by 14\.0 degrees") as caught:
         load_series(series.write(tmp_path))
     assert caught.value.defect is Defect.TILT
 
@@ -149,6 +156,21 @@ def test_a_codestream_larger_than_its_header_is_not_decoded(tmp_path, syntax):
     with pytest.raises(
         UnsafeInput, match="codestream of image 5 is 30000 × 30000 pixels, its header says 6 × 7"
     ):
+        load_series(Series(noise()).write(tmp_path, change), cores=1)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1])
+def test_no_pixels_are_made_up_for_a_codestream_without_an_image(tmp_path, syntax):
+    header = struct.pack(">HHBHHB", 0xFFC0 if syntax == JPEGBaseline8Bit else 0xFFC3, 11, 8, 6, 7, 1)
+    frame = b"\xff\xd8" + header + b"\1\x11\0" + b"\xff\xd9"
+
+    def change(k, dataset):
+        dataset.BitsAllocated = dataset.BitsStored = 8
+        dataset.HighBit = 7
+        dataset.PixelData = pydicom.encaps.encapsulate([frame + b"\0" * (len(frame) % 2)])
+        dataset.file_meta.TransferSyntaxUID = syntax
+
+    with pytest.raises(CannotDecode, match="codestream of image 5 ends before its image begins"):
         load_series(Series(noise()).write(tmp_path, change), cores=1)
 
 

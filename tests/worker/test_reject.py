@@ -10,6 +10,7 @@ from dicom_node.peers import PeerSettings
 from ledger import failpoint
 from ledger.delivery import DeliveryState
 from ledger.failpoint import FailpointReached
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.iocm import Archive, iocm_archive
 from tests.peers.loopback import free_port
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.peer
 
 
 def pacs(port: int, name: str = "PACS", **how: object) -> PeerSettings:
-    how = {"confirm": "answer", "deadline_s": 5, **how}
+    how = {"confirm": "answer", "deadline_s": patient(5), **how}
     return PeerSettings(name=name, ae_title="PACS", host="127.0.0.1", port=port, **how)
 
 
@@ -141,7 +142,7 @@ def test_an_archive_that_takes_no_key_objects_says_what_to_set(tmp_path: Path) -
 
 def test_where_reports_go_in_an_older_form_those_are_named(tmp_path: Path) -> None:
     with iocm_archive(refuses="1.2.840.10008.5.1.4.1.1.88.34") as archive:
-        peer = pacs(archive.port, report_instead=("comprehensive",))
+        peer = pacs(archive.port, profile={"instead": {"report": ("comprehensive",)}})
         with overtaken(tmp_path, peer) as site:
             for _ in range(2):
                 site.turn()

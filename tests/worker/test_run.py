@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
+from ledger.completeness import Shortfall
 from ledger.errors import StudyError
 from ledger.job import Outcome
+from ledger.profile import PROFILES
 from ledger.result import Role
 from models.contract import OutOfMemory
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from models.trust import NotTrusted
-from worker.exchange import Crowded, RunRequest
+from worker.exchange import Crowded, Plan, RunRequest
 from worker.memory import Budget
 from worker.residents import Residents
 from worker.run import analyse, compute, read
@@ -124,3 +127,36 @@ def test_what_lacks_memory_beside_others_is_crowded_and_alone_it_is_out_of_memor
     else:
         with pytest.raises(OutOfMemory, match="even with the least demanding"):
             compute(ready, wide)
+
+
+def test_a_run_on_an_incomplete_study_says_so_whatever_came_of_it_and_has_other_uids(series, tmp_path):
+    short = Shortfall(here=8, expected=12)
+    said = "The study was incomplete: 8 of 12 images were here when this was made."
+    whole = analyse(request(series, tmp_path / "whole"))
+    partial = analyse(request(series, tmp_path / "partial", shortfall=short))
+    refused = analyse(request([*series[:3], *series[5:]], tmp_path / "refused", shortfall=short))
+
+    assert refused.outcome is Outcome.REFUSED
+    for reply in (partial, refused):
+        assert reply.cautions[0] == said
+        report = pydicom.dcmread(reply.files[-1].path)
+        texts = [item.TextValue for item in report.ContentSequence if item.ValueType == "TEXT"]
+        assert f"Caution: {said}" in texts
+    assert not {one.sop_instance for one in whole.files} & {one.sop_instance for one in partial.files}
+
+
+def test_a_destination_that_shows_only_pictures_gets_them_of_the_very_images(series, tmp_path):
+    plan = Plan(profile=PROFILES["plain-pacs"])
+    reply = analyse(request(series, tmp_path / "out", plans=(plan,)))
+
+    paths = {one.role: Path(one.path) for one in reply.files}
+    assert paths.keys() >= {Role.SEGMENTATION, Role.OVERLAY, Role.SUMMARY, Role.DOCUMENT, Role.REPORT}
+    assert reply.cautions == ()
+    overlay = pydicom.dcmread(paths[Role.OVERLAY])
+    shown = {str(item.ReferencedSOPInstanceUID) for item in overlay.SourceImageSequence}
+    assert shown <= {str(pydicom.dcmread(path).SOPInstanceUID) for path in series}
+    # The body of the phantom is grey, its outline is not.
+    assert len(np.unique(overlay.pixel_array.reshape(-1, 3), axis=0)) > 100
+    # The report leads to them.
+    evidence = str(pydicom.dcmread(paths[Role.REPORT]).CurrentRequestedProcedureEvidenceSequence)
+    assert str(overlay.SOPInstanceUID) in evidence

@@ -25,7 +25,7 @@ GREY = np.full((32, 24), 3000, np.uint16)
 
 def run(tmp_path: Path, model: str, **files) -> RunReply:
     out = tmp_path / "out"
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     return analyse(
         RunRequest(
             model=f"{MODELS}:{model}", out=str(out), at=1e9, device="cpu", allow_python_models=True, **files
@@ -130,6 +130,36 @@ def test_a_timeline_tells_how_many_earlier_examinations_it_had(tmp_path):
     assert reply.cautions == ("Earlier examinations asked for: 3 at most, here: 2.",)
     texts = [str(one.value) for one in result(reply, Role.REPORT).iterall() if one.keyword == "TextValue"]
     assert "Caution: Earlier examinations asked for: 3 at most, here: 2." in texts
+
+
+def test_36_a_timeline_compares_with_the_very_images_that_it_was_given(tmp_path):
+    earlier = (tuple(ct(tmp_path, 2, "20240101")), tuple(ct(tmp_path, 3, "20250101")))
+    reply = run(tmp_path, "Growth", inputs=tuple(ct(tmp_path, 1, "20260101")), earlier=earlier)
+
+    report = result(reply, Role.REPORT)
+    named = {
+        study.StudyInstanceUID: [
+            item.ReferencedSOPInstanceUID
+            for series in study.ReferencedSeriesSequence
+            for item in series.ReferencedSOPSequence
+        ]
+        for study in report.PertinentOtherEvidenceSequence
+    }
+    # The volume begins with the series' last image, so its slice 1 is the image 2.
+    assert named == {"2.25.702": ["2.25.92002"], "2.25.703": ["2.25.93002"]}
+    assert "Bright: quantity 1024, was 1024 on 2025-01-01 (365 days before): +0 %." in reply.lines
+
+
+def test_38_a_finding_that_its_model_matched_has_the_tracking_uid_of_the_earlier_result(tmp_path):
+    then = run(tmp_path / "then", "Growth", inputs=tuple(ct(tmp_path, 2, "20250101")))
+    now = run(
+        tmp_path / "now",
+        "Growth",
+        inputs=tuple(ct(tmp_path, 1, "20260101")),
+        earlier=(tuple(ct(tmp_path, 2, "20250101")),),
+    )
+    uids = [str(result(one, Role.SEGMENTATION).SegmentSequence[0].TrackingUID) for one in (then, now)]
+    assert uids[0] == uids[1]
 
 
 def test_another_number_asked_for_is_another_result_of_the_same_images(tmp_path):

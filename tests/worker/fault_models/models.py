@@ -12,6 +12,7 @@ import numpy as np
 from ledger.errors import ModelError
 from models.contract import Context, Memory, NotForThisModel
 from models.manifest import Input, Manifest
+from models.prepare.progress import tell
 from results.findings import Concept, Findings, Measurement, Outcome, Segment
 
 LITTLE_BODY_HU = -300
@@ -87,6 +88,16 @@ class Slow(Fine):
                 clock.wait(0.02)
         else:
             clock.wait(float(str(context.settings.get("seconds", 1))))
+
+
+class Telling(Fine):
+    """Says that it has done 3 of 4 pieces, until the file `until` exists."""
+
+    def misbehave(self, context: Context) -> None:
+        clock = threading.Event()
+        while not Path(str(context.settings["until"])).exists():
+            tell(3, 4)
+            clock.wait(0.02)
 
 
 class Poison(Fine):
