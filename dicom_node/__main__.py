@@ -13,16 +13,17 @@ import threading
 import pydicom.config
 import pynetdicom._config
 import structlog
-from pydantic import ValidationError
 
 from dicom_node.fetching import Fetching
 from dicom_node.node import Node
 from dicom_node.retention import HouseKeeper
-from dicom_node.settings import NodeSite
+from dicom_node.rule_book import RulesRefused, adopt, in_force
+from dicom_node.settings import NodeSite, wrong_priors, wrong_worklists
 from dicom_node.spool import Spool
+from dicom_node.told import run_told
 from dicom_node.watch import Watch
+from dicom_node.wishes import WishesAboutFiles
 from ledger import failpoint, journal
-from ledger.errors import SiteError
 from ledger.identifiers import AETitle
 from ledger.store.ledger import Ledger
 
@@ -39,17 +40,7 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    try:
-        serve(NodeSite.model_validate_json(sys.stdin.read()), stopping)
-    except ValidationError as error:
-        # Only places and rules: a value may be a password.
-        for wrong in error.errors(include_url=False, include_input=False):
-            print(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)  # noqa: T201
-        return 2
-    except SiteError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    return run_told(NodeSite, lambda site: serve(site, stopping))
 
 
 def serve(site: NodeSite, stopping: threading.Event) -> None:
@@ -59,6 +50,7 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
     try:
         with spool.occupied():
             spool.reconcile(ledger)
+            adopted(ledger, site)
             node = Node(site, ledger, spool)
             watch = Watch(
                 ledger,
@@ -71,10 +63,12 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
                 house_keeper=HouseKeeper(ledger, spool, site.retention),
             )
             node.senders.changed, node.promises.listed = watch.wake, watch.heard_list
+            wishes = WishesAboutFiles(ledger, spool, node.receiver, filed=watch.wake)
             fetching = Fetching(ledger, site, node.receiver, node.senders, port=node.port)
             with node:
                 watch.start()
                 fetching.start()
+                wishes.start()
                 try:
                     ledger.record_event("node", "started", because=f"listening on port {node.port}")
                     log.info("node.started", port=node.port, ae_title=site.node.ae_title)
@@ -84,10 +78,22 @@ def serve(site: NodeSite, stopping: threading.Event) -> None:
                         pass
                 finally:
                     fetching.stop()
+                    wishes.stop()
                     watch.stop()
             ledger.record_event("node", "stopped", because="asked to stop")
     finally:
         ledger.close()
+
+
+def adopted(ledger: Ledger, site: NodeSite) -> None:
+    """Have in force what the file says, where it says something new. Raises a `SiteError` where what is in
+    force does not fit this site.
+    """
+    asked = in_force(ledger, site.rules, default=site.rules_are_default)
+    if complaint := wrong_priors(site.peers, asked.rules) or wrong_worklists(site.peers, asked.rules):
+        raise RulesRefused(f"{complaint} (version {asked.version} of the rules)")
+    if (new := adopt(ledger, site.rules, default=site.rules_are_default)) is not None:
+        log.info("rules.adopted", version=new.number, rules=len(new.rules))
 
 
 def hush_libraries() -> None:

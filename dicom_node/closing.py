@@ -76,6 +76,8 @@ class StudyFacts:
     instances: int  #: received so far, in all
     listening_since_s: float = float("-inf")  #: before that nothing could arrive, so silence meant nothing
     count: Counted | None = None  #: None: nobody is asked about studies of this sender
+    asked_by: str = ""  #: an operator who wants it closed now
+    asked_because: str = ""
     listed: ListedFacts | None = None  #: None: nobody asked us for storage commitment of any of it
 
     @property
@@ -228,6 +230,22 @@ def listed(facts: StudyFacts, patience: ClosingSettings) -> Verdict | None:
     return Verdict(True, Witness.COMMITMENT, because, Completeness.COMPLETE, *numbers)
 
 
+def operator(facts: StudyFacts, patience: ClosingSettings) -> Verdict | None:
+    """Somebody who knows, or cannot wait, has decided: whatever senders and clocks say."""
+    if not facts.asked_by:
+        return None
+    why = f" ({facts.asked_because.rstrip('.')})" if facts.asked_because else ""
+    said = f"closed by operator {facts.asked_by}{why} after image {facts.instances}"
+    said += f", {_associations(facts.open_associations)}" if facts.open_associations else ""
+    short = _shortfall(facts, patience)
+    if short:
+        return Verdict(
+            True, Witness.OPERATOR, f"partial: {short}; {said}", Completeness.PARTIAL, facts.asked_by
+        )
+    because = f"presumed complete: {said}"
+    return Verdict(True, Witness.OPERATOR, because, Completeness.PRESUMED, facts.asked_by)
+
+
 def quiet(facts: StudyFacts, patience: ClosingSettings) -> Verdict:
     """Nothing has arrived for a while.
 
@@ -287,7 +305,7 @@ def pause_over_s(facts: StudyFacts, patience: ClosingSettings) -> float:
 
 
 #: In the order in which they are asked, and believed.
-WITNESSES: tuple[Testimony, ...] = (counted, listed, quiet, longest_wait)
+WITNESSES: tuple[Testimony, ...] = (counted, listed, operator, quiet, longest_wait)
 
 
 def _held_up(facts: StudyFacts, patience: ClosingSettings) -> bool:

@@ -1,7 +1,8 @@
 """What a rule asks of a series, condition by condition, and the first that does not hold, in words."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from math import inf, isnan
 from typing import Annotated, Any, Self
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from dicom_node.series_facts import SeriesFacts
+from dicom_node.technical import TECHNICAL
 from ledger.identifiers import AETitle
 
 #: What scanners write into Contrast/Bolus Agent (0018,0010) where none was given.
@@ -20,8 +22,36 @@ def contrast_given(headers: Mapping[str, str]) -> bool:
     return headers.get("ContrastBolusAgent", "").strip(" \0").upper() not in NO_AGENT
 
 
-# As `_text` quotes it.
+# As `_text` and `_range` quote it.
 _QUOTED = re.compile(r""" is (?:'.*?'|".*?"), rule asks /""", re.DOTALL)
+_NUMBERS = re.compile(r"\b([A-Z]\w+) is [-+.\w]+(?: and [-+.\w]+)*, rule asks (?=at |-?[\d.]+)")
+_MATCHES = {True: "it matches", False: "it does not match"}
+_SHOWN_MAXIMUM = 64  # characters of a value that somebody else wrote
+
+#: Key, keyword of the attribute, and what people call it.
+_TEXTS = (
+    ("description", "SeriesDescription", "series description"),
+    ("study_description", "StudyDescription", "study description"),
+    ("protocol", "ProtocolName", "protocol name"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One condition of a rule and one series: what was asked, what is there, and whether that will do.
+
+    `asked` and `found` quote no free text of headers; `refusal`, for the history, does.
+    """
+
+    condition: str  #: its key; with the attribute, where it is about one: "ranges.EchoTime"
+    asked: str
+    found: str
+    refusal: str | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does."""
+        return self.refusal is None
 
 
 def several(value: Any) -> Any:
@@ -126,91 +156,102 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
 
     def unmet(self, series: SeriesFacts) -> str | None:
         """The first condition that does not hold, as a sentence; None where all do."""
-        conditions = (
-            _modality(self, series),
-            _body_part(self, series),
-            _text(self.description, series, "SeriesDescription", "series description"),
-            _text(self.study_description, series, "StudyDescription", "study description"),
-            _text(self.protocol, series, "ProtocolName", "protocol name"),
-            *(
-                _text(pattern, series, keyword, keyword)
-                for keyword, pattern in sorted(self.attributes.items())
-            ),
-            *(_range(asked, series, keyword) for keyword, asked in sorted(self.ranges.items())),
-            _contrast(self, series),
-            _sender(self, series),
-            _count(self, series),
-            _spacing(self, series),
-        )
-        return next((condition for condition in conditions if condition), None)
+        return next((one.refusal for one in self.judged(series) if one.refusal), None)
+
+    def judged(self, series: SeriesFacts) -> Iterator[Judged]:
+        """Every condition that is asked, in the order in which they are."""
+        if self.modality:
+            yield _modality(self, series)
+        if self.body_part:
+            yield _body_part(self, series)
+        for key, keyword, words in _TEXTS:
+            pattern: str | None = getattr(self, key)
+            if pattern is not None:
+                yield _text(key, pattern, series, keyword, words)
+        for keyword, pattern in sorted(self.attributes.items()):
+            yield _text(f"attributes.{keyword}", pattern, series, keyword, keyword)
+        for keyword, asked in sorted(self.ranges.items()):
+            yield _range(asked, series, keyword)
+        if self.contrast is not None:
+            yield _contrast(self.contrast, series)
+        if self.calling:
+            yield _sender(self, series)
+        yield from _count(self, series)
+        yield from _spacing(self, series)
 
 
-def _modality(asked: Conditions, series: SeriesFacts) -> str | None:
-    if not asked.modality or series.modality in asked.modality:
-        return None
-    return f"modality is {series.modality or 'not given'}, rule asks {_any_of(asked.modality)}"
+def _modality(asked: Conditions, series: SeriesFacts) -> Judged:
+    found, wanted = _shown(series.modality), _any_of(asked.modality)
+    refusal = None
+    if series.modality not in asked.modality:
+        refusal = f"modality is {series.modality or 'not given'}, rule asks {wanted}"
+    return Judged("modality", wanted, found, refusal)
 
 
-def _body_part(asked: Conditions, series: SeriesFacts) -> str | None:
-    if not asked.body_part:
-        return None
+def _body_part(asked: Conditions, series: SeriesFacts) -> Judged:
     given = series.headers.get("BodyPartExamined", "").strip().upper()
+    wanted = _any_of(asked.body_part)
     if given in asked.body_part:
-        return None
+        return Judged("body_part", wanted, _shown(given), None)
     if given:
-        return f"body part is {given}, rule asks {_any_of(asked.body_part)}"
+        return Judged("body_part", wanted, _shown(given), f"body part is {given}, rule asks {wanted}")
     if asked.description or asked.study_description or asked.protocol:
-        return None
-    return (
-        f"body part is not given, rule asks {_any_of(asked.body_part)} and has no pattern for a description "
-        "to go by instead"
+        return Judged("body_part", wanted, "not given; a description stands in for it", None)
+    refusal = (
+        f"body part is not given, rule asks {wanted} and has no pattern for a description to go by instead"
     )
+    return Judged("body_part", wanted, "not given", refusal)
 
 
-def _text(pattern: str | None, series: SeriesFacts, keyword: str, words: str) -> str | None:
-    if pattern is None:
-        return None
+def _text(key: str, pattern: str, series: SeriesFacts, keyword: str, words: str) -> Judged:
     value = series.headers.get(keyword, "").strip()
-    if _compiled(pattern).search(value):
-        return None
-    return f"{words} is {repr(value) if value else 'not given'}, rule asks /{pattern}/"
+    matches = _compiled(pattern).search(value) is not None
+    # Whoever typed free text may have named the patient.
+    found = _shown(value) if keyword in TECHNICAL or not value else _MATCHES[matches]
+    refusal = f"{words} is {repr(value) if value else 'not given'}, rule asks /{pattern}/"
+    return Judged(key, f"/{pattern}/", found, None if matches else refusal)
 
 
 def without_values(because: str) -> str:
-    """A reason of the rules without the free text of headers that it quotes: who typed it may have named the
-    patient.
+    """A reason of the rules without the free text and the numbers of headers that it quotes, unless they tell
+    only how the image was made: who typed it may have named the patient.
     """
-    return _QUOTED.sub(" does not match, rule asks /", because)
+    without = _QUOTED.sub(" does not match, rule asks /", because)
+    return _NUMBERS.sub(
+        lambda said: said[0] if said[1] in TECHNICAL else f"{said[1]} is outside, rule asks ", without
+    )
 
 
-def _range(asked: tuple[float, float], series: SeriesFacts, keyword: str) -> str | None:
+def _range(asked: tuple[float, float], series: SeriesFacts, keyword: str) -> Judged:
     """Every value of the attribute lies within."""
     low, high = asked
+    wanted = (
+        f"at most {high:g}" if low == -inf else f"at least {low:g}" if high == inf else f"{low:g} to {high:g}"
+    )
+    key = f"ranges.{keyword}"
     value = series.headers.get(keyword, "").strip(" \0")
     try:
         numbers = [float(part) for part in value.split("\\")] if value else []
     except ValueError:
-        return f"{keyword} is no number, rule asks for one"
-    if numbers and all(low <= number <= high for number in numbers):
-        return None
+        return Judged(key, wanted, "no number", f"{keyword} is no number, rule asks for one")
+    holds = bool(numbers) and all(low <= number <= high for number in numbers)
     found = " and ".join(f"{number:g}" for number in numbers) or "not given"
-    words = (
-        f"at most {high:g}" if low == -inf else f"at least {low:g}" if high == inf else f"{low:g} to {high:g}"
-    )
-    return f"{keyword} is {found}, rule asks {words}"
+    shown = found if keyword in TECHNICAL or not numbers else ("within" if holds else "outside")
+    return Judged(key, wanted, shown, None if holds else f"{keyword} is {found}, rule asks {wanted}")
 
 
-def _contrast(asked: Conditions, series: SeriesFacts) -> str | None:
-    if asked.contrast is None or asked.contrast is contrast_given(series.headers):
-        return None
-    found, wanted = ("not named", "one") if asked.contrast else ("named", "none")
-    return f"a contrast medium is {found}, rule asks {wanted}"
+def _contrast(asked: bool, series: SeriesFacts) -> Judged:
+    found = "named" if contrast_given(series.headers) else "not named"
+    wanted = "one" if asked else "none"
+    holds = asked is contrast_given(series.headers)
+    refusal = None if holds else f"a contrast medium is {found}, rule asks {wanted}"
+    return Judged("contrast", wanted, found, refusal)
 
 
-def _sender(asked: Conditions, series: SeriesFacts) -> str | None:
-    if not asked.calling or asked.calling & series.callings:
-        return None
-    return f"sent by {_any_of(series.callings)}, rule asks {_any_of(asked.calling)}"
+def _sender(asked: Conditions, series: SeriesFacts) -> Judged:
+    found, wanted = _any_of(series.callings), _any_of(asked.calling)
+    holds = bool(asked.calling & series.callings)
+    return Judged("calling", wanted, found, None if holds else f"sent by {found}, rule asks {wanted}")
 
 
 def images(count: int) -> str:
@@ -218,33 +259,43 @@ def images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def _count(asked: Conditions, series: SeriesFacts) -> str | None:
-    if series.images < asked.at_least:
-        return f"{images(series.images)}, rule asks at least {asked.at_least}"
-    if asked.at_most is not None and series.images > asked.at_most:
-        return f"{images(series.images)}, rule asks at most {asked.at_most}"
-    return None
+def _count(asked: Conditions, series: SeriesFacts) -> Iterator[Judged]:
+    found = images(series.images)
+    if asked.at_least > 1:
+        wanted = f"at least {asked.at_least}"
+        few = series.images < asked.at_least
+        yield Judged("at_least", wanted, found, f"{found}, rule asks {wanted}" if few else None)
+    if asked.at_most is not None:
+        wanted = f"at most {asked.at_most}"
+        many = series.images > asked.at_most
+        yield Judged("at_most", wanted, found, f"{found}, rule asks {wanted}" if many else None)
 
 
-def _spacing(asked: Conditions, series: SeriesFacts) -> str | None:
-    low, high = asked.spacing_min_mm, asked.spacing_max_mm
-    if low is None and high is None:
-        return None
+def _spacing(asked: Conditions, series: SeriesFacts) -> Iterator[Judged]:
     spacing = series.spacing_mm
-    if spacing is None:
-        if series.multi_frame:
-            return None
-        return "slice spacing cannot be told from the positions, and the rule asks for it"
-    # A hundredth of a millimetre is rounding of positions, not policy.
-    if high is not None and spacing > high + 0.01:
-        return f"slice spacing is {spacing:.2f} mm, rule asks at most {high:g} mm"
-    if low is not None and spacing < low - 0.01:
-        return f"slice spacing is {spacing:.2f} mm, rule asks at least {low:g} mm"
-    return None
+    limits = (("spacing_max_mm", asked.spacing_max_mm, True), ("spacing_min_mm", asked.spacing_min_mm, False))
+    for key, limit, high in limits:
+        if limit is None:
+            continue
+        wanted = f"at {'most' if high else 'least'} {limit:g} mm"
+        if spacing is not None:
+            # A hundredth of a millimetre is rounding of positions, not policy.
+            beyond = spacing > limit + 0.01 if high else spacing < limit - 0.01
+            refusal = f"slice spacing is {spacing:.2f} mm, rule asks {wanted}" if beyond else None
+            yield Judged(key, wanted, f"{spacing:.2f} mm", refusal)
+        elif series.multi_frame:
+            yield Judged(key, wanted, "told when the frames are loaded", None)
+        else:
+            refusal = "slice spacing cannot be told from the positions, and the rule asks for it"
+            yield Judged(key, wanted, "not told by the positions", refusal)
 
 
 def _any_of(words: Iterable[str]) -> str:
     return " or ".join(sorted(words)) or "nobody"
+
+
+def _shown(value: str) -> str:
+    return value[:_SHOWN_MAXIMUM] or "not given"
 
 
 @cache

@@ -4,13 +4,14 @@ The study stays open, and when it is closed every rule is asked again, of every 
 the same job, so nothing is done twice. One more image is another job, which replaces the first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from dicom_node.evidence import Case, Evidence
 from dicom_node.grid import Grid, grid_of
 from dicom_node.routing import Rule, RuleAnswer, jobs_of, route, routing_note
+from dicom_node.rule_book import InForce
 from dicom_node.series_closing import series_verdict
 from dicom_node.series_facts import SeriesFacts
 from ledger.channel import on_channels
@@ -30,19 +31,23 @@ class EarlySeries:
         self,
         ledger: Ledger,
         evidence: Evidence,
-        rules: Sequence[Rule],
         facts_of: Callable[[SeriesRecord], SeriesFacts],
     ) -> None:
         self._ledger, self._evidence, self._facts_of = ledger, evidence, facts_of
-        self._rules = tuple(rule for rule in rules if rule.when == "series")
+        self._rules: tuple[Rule, ...] = ()
+        self._version = 0
         self._grids: dict[SeriesId, tuple[int, Grid]] = {}  #: for so many instances
         self._routed: dict[SeriesId, int] = {}  #: with so many instances
         self._of_study: dict[StudyId, set[SeriesId]] = {}
 
-    @property
-    def wanted(self) -> bool:
-        """Whether any rule asks for it."""
-        return bool(self._rules)
+    def take(self, asked: InForce) -> None:
+        """From now on these rules are asked, of series that others have judged as well: the same job is
+        opened once.
+        """
+        self._rules = tuple(rule for rule in asked.rules if rule.when == "series")
+        self._version = asked.version
+        self._evidence.per_series = bool(self._rules)
+        self._routed.clear()
 
     def begin(self, open_studies: set[StudyId]) -> None:
         """Forget the series of other studies."""
@@ -108,6 +113,7 @@ class EarlySeries:
             notes=[routing_note(answer) for answer in answers],
             jobs=on_channels(jobs_of(answers), self._ledger.channels()),
             statement=statement,
+            rules=self._version or None,
         )
         if jobs is None:
             return False

@@ -67,11 +67,10 @@ class Evidence:
         patience: ClosingSettings,
         associations: OpenAssociations,
         asking: CountAsking,
-        per_series: bool,
     ) -> None:
-        """`per_series`: some rule wants to know of each series whether it is complete."""
         self._ledger, self._peers, self._patience = ledger, tuple(peers), patience
-        self._associations, self._asking, self._per_series = associations, asking, per_series
+        self._associations, self._asking = associations, asking
+        self.per_series = False  #: Some rule wants to know of each series whether it is complete.
         self._held: dict[StudyId, _Held] = {}
         self._lists_heard = 0
         self._lists_known = 0
@@ -105,7 +104,7 @@ class Evidence:
                 ours=held.ours,
                 open_associations=open_associations,
                 patience=patience,
-                per_series=self._per_series,
+                per_series=self.per_series,
             )
             counted = self._asking.counted(study, peer, ours=held.ours)
             if peer.retrieve != "none":

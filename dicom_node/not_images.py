@@ -8,6 +8,9 @@ OUR_MANUFACTURER = "Wetread"  # Manufacturer (0008,0070) of every result that we
 # A stack this long is an examination, even where its first image is a scout.
 _SCOUTS_AT_MOST = 20
 
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # of a single frame, as it was before 2000
+_FILMS = frozenset({"CR", "DX", "MG", "RG"})
+
 #: SOP Class UID, or the beginning of several, → what it is (PS3.4 §B.5). The longest beginning counts.
 NO_IMAGES: dict[str, str] = {
     "1.2.840.10008.1.3.10": "a media directory",
@@ -64,6 +67,23 @@ def what_is(sop_class: Uid) -> str | None:
     return None
 
 
+def is_film(series: SeriesFacts) -> bool:
+    """Whether its secondary captures are radiographs that were digitised or converted (PS3.3 §A.8): grey, as
+    they were taken, and with the part of the body or the view that they show. Pages, screenshots and pictures
+    of results are derived, in colour, or say neither.
+    """
+    headers = series.headers
+    value_1 = headers.get("ImageType", "").partition("\\")[0].strip().upper()
+    return (
+        series.modality in _FILMS
+        and {str(one) for one in series.sop_classes} == {_SECONDARY_CAPTURE}
+        and not series.multi_frame
+        and headers.get("PhotometricInterpretation", "").strip() in ("MONOCHROME1", "MONOCHROME2")
+        and value_1 in ("", "ORIGINAL")
+        and any(headers.get(keyword, "").strip() for keyword in ("ViewPosition", "BodyPartExamined"))
+    )
+
+
 def why_never(series: SeriesFacts) -> str | None:
     """Why `series` is given to no model at all; None where the rules may decide."""
     if series.ours or series.headers.get("Manufacturer", "").strip() == OUR_MANUFACTURER:
@@ -72,7 +92,7 @@ def why_never(series: SeriesFacts) -> str | None:
         return f"fetched as a prior of study {series.prior_of}, and not to be analysed by itself"
     kinds = [what_is(sop_class) for sop_class in sorted(series.sop_classes)]
     # One key object in a series of images does not take the images away.
-    if kinds and all(kinds):
+    if kinds and all(kinds) and not is_film(series):
         return f"{kinds[0]} is no image to be analysed"
     image_type = [value.strip().upper() for value in series.headers.get("ImageType", "").split("\\")]
     for value in image_type:

@@ -13,9 +13,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from dicom_node.limits import INSTANCE_BYTES_HARD, PeerQuota
+from dicom_node.profile_settings import OUTDATED, NamedOrTable
 from dicom_node.tls_settings import PeerTlsSettings, PeerUserSettings
 from dicom_node.web_peer import WebPeerSettings
+from dicom_node.worklist_settings import WorklistSettings
 from ledger.identifiers import AETitle, Uid
+from ledger.profile import PROFILES, Profile
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -53,6 +56,7 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     host: str = ""
     port: int = Field(default=0, ge=0, le=65535)
     web: WebPeerSettings | None = None
+    worklist: WorklistSettings | None = None  # Workitems of it that this site performs (UPS); None: none.
     tls: PeerTlsSettings | None = None  # None: it is called without TLS, and known by its AE title alone.
     user: PeerUserSettings | None = None  # None: it is let in without a user.
     send: bool = True  # It may be the destination of results.
@@ -90,16 +94,12 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     retrieve_s: float = Field(default=900.0, gt=0)
     # Without an answer, and without anything that arrives: the fetch is given up, and tried again later.
     retrieve_silence_s: float = Field(default=60.0, gt=0)
-    # What it gets where it does not take Comprehensive 3D SR: the same report in the first of these forms
-    # that it takes. None: the report waits for an operator.
-    report_instead: tuple[Literal["comprehensive", "enhanced"], ...] = ()
-    # Where it does not take segmentations, the report goes without them and nobody is asked: what the report
-    # says of them leads to what only we hold. With false they wait for an operator, and the report goes.
-    without_segmentation: bool = False
-    # Where it does not take parametric maps (probabilities, uncertainties, explanations), the rest goes
-    # without them: few archives and fewer viewers do, and what was found is in the report. With false they
-    # wait for an operator.
-    without_maps: bool = True
+    # What it can show, and so what it is sent: "ohif", "slicer", "weasis", "plain-pacs" or "air", or a table
+    # [peer.profile] with what it has otherwise than one of these.
+    profile: NamedOrTable = "ohif"
+    # Whether it gets a report that says NOT ANALYSED, and why, of a run that was given up. False: it hears
+    # nothing of it, as where every report that arrives is shown to whoever treats the patient.
+    given_up: bool = True
     # One whole delivery; a peer that stalls must not hold a worker.
     deadline_s: float = Field(default=60.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)  # A machine that is switched off does not answer at all.
@@ -108,6 +108,19 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
     # The largest instance that it may send; None: [node] instance_bytes_max.
     instance_bytes_max: int | None = Field(default=None, ge=1 << 20, le=INSTANCE_BYTES_HARD)
     quota: PeerQuota = PeerQuota()  # What [quota] says otherwise for it.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_profiles_say_now(cls, given: object) -> object:
+        if isinstance(given, dict):
+            for key in OUTDATED.keys() & given.keys():
+                raise ValueError(f"{key} is said by the profile now: {OUTDATED[key]}")
+        return given
+
+    @property
+    def shows(self) -> Profile:
+        """What it can show."""
+        return PROFILES[self.profile] if isinstance(self.profile, str) else self.profile.profile
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
@@ -133,6 +146,11 @@ class PeerSettings(BaseModel, frozen=True, extra="forbid"):
             )
         if self.retrieve == "move" and not self.receive:
             raise ValueError('retrieve = "move" brings images to our port: it needs receive = true')
+        if self.worklist is not None and not self.speaks_dicom:
+            raise ValueError(
+                f"[peer.worklist] needs ae_title, host and port, which {self.name} does not have: workitems "
+                "are asked for over DICOM"
+            )
         if complaint := self._wrong_tls():
             raise ValueError(complaint)
         return self

@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
@@ -185,20 +185,22 @@ def echo(peer: PeerSettings, calling: AETitle, deadline_s: float | None = None) 
     try:
         deadline = Deadline(deadline_s if deadline_s is not None else peer.deadline_s)
         with associate(peer, calling=calling, contexts=[context], deadline=deadline) as association:
-            context_id, answer = association.answered(context)
-            if answer.result is not ContextResult.ACCEPTED:
-                return EchoAnswer(False, "it does not accept Verification", time.monotonic() - began)
-            request: dict[int, Uid | int | str] = {
-                0x0002: VERIFICATION,
-                0x0100: 0x0030,
-                0x0110: 1,
-                0x0800: 0x0101,
-            }
-            association.send(context_id, command_set(request))
-            command, _ = association.receive("waiting for its answer to C-ECHO")
-            status, _ = response_status(command, expected=0x8030, asked=1)
+            answer = verified(association, context)
     except PeerError as error:
         return EchoAnswer(False, str(error), time.monotonic() - began)
+    return replace(answer, took_s=time.monotonic() - began)
+
+
+def verified(association: RequestedAssociation, context: ProposedContext) -> EchoAnswer:
+    """The answer to one C-ECHO on an association that proposed `context` for it. Raises `PeerError`."""
+    began = time.monotonic()
+    context_id, answer = association.answered(context)
+    if answer.result is not ContextResult.ACCEPTED:
+        return EchoAnswer(False, "it does not accept Verification", time.monotonic() - began)
+    request: dict[int, Uid | int | str] = {0x0002: VERIFICATION, 0x0100: 0x0030, 0x0110: 1, 0x0800: 0x0101}
+    association.send(context_id, command_set(request))
+    command, _ = association.receive("waiting for its answer to C-ECHO")
+    status, _ = response_status(command, expected=0x8030, asked=1)
     return EchoAnswer(status == 0x0000, f"status 0x{status:04X}", time.monotonic() - began)
 
 

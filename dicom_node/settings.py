@@ -176,7 +176,9 @@ class NodeSite(BaseModel, frozen=True, extra="forbid"):
     quota: Quota = Quota()
     data_set: DataSetSettings = DataSetSettings()
     peers: tuple[PeerSettings, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = ()  # What the file says; the ledger has what is in force.
+    # They are those of a site without a file: they count only as long as nobody saved any.
+    rules_are_default: bool = False
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -217,6 +219,23 @@ def wrong_priors(peers: Sequence[PeerSettings], rules: Sequence[Rule]) -> str:
             known = " or ".join(giving) or "no [[peer]] has it"
             return (
                 f"rule {rule.name!r} wants priors from {rule.priors.peer!r}, "
+                f"which is no [[peer]] with retrieve ({known})"
+            )
+    return ""
+
+
+def wrong_worklists(peers: Sequence[PeerSettings], rules: Sequence[Rule]) -> str:
+    """What is wrong with whose work this site performs, as a sentence; empty where nothing is."""
+    giving = sorted(peer.name for peer in peers if peer.retrieve != "none")
+    for peer in peers:
+        if peer.worklist is None:
+            continue
+        if unknown := sorted(set(peer.worklist.rules.values()) - {rule.name for rule in rules}):
+            return f"[peer.worklist] of {peer.name!r} waits for {unknown[0]!r}, which is no [[rule]]"
+        if peer.worklist.fetch_from and peer.worklist.fetch_from not in giving:
+            known = " or ".join(giving) or "none has it"
+            return (
+                f"[peer.worklist] of {peer.name!r}: fetch_from names {peer.worklist.fetch_from!r}, "
                 f"which is no [[peer]] with retrieve ({known})"
             )
     return ""

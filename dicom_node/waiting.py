@@ -3,12 +3,13 @@
 The ledger knows which jobs wait, and until when; where this never looks, they begin then with what they have.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from dicom_node.earlier import earlier_known
-from dicom_node.routing import Rule, jobs_of, route_study
+from dicom_node.routing import jobs_of, route_study
+from dicom_node.rule_book import RuleBook
 from dicom_node.series_facts import SeriesFacts
 from ledger.channel import on_channels
 from ledger.identifiers import JobId
@@ -23,16 +24,13 @@ class Waiting:
     """Looks at the jobs that wait."""
 
     def __init__(
-        self, ledger: Ledger, rules: Sequence[Rule], facts_of: Callable[[SeriesRecord], SeriesFacts]
+        self, ledger: Ledger, book: RuleBook, facts_of: Callable[[SeriesRecord], SeriesFacts]
     ) -> None:
-        self._ledger, self._rules, self._facts_of = ledger, rules, facts_of
-        self._wanted = any(rule.waits for rule in rules)
+        self._ledger, self._book, self._facts_of = ledger, book, facts_of
         self._seen: dict[JobId, tuple[object, ...]] = {}  #: what was known of the fetches at the latest look
 
     def look(self) -> None:
         """One round. Raises `SiteError` where the ledger cannot be used."""
-        if not self._wanted:
-            return
         waiting = self._ledger.waiting_jobs()
         self._seen = {one.id: self._seen[one.id] for one in waiting if one.id in self._seen}
         for one in waiting:
@@ -47,7 +45,8 @@ class Waiting:
     def _give(self, waiting: WaitingJob) -> None:
         study = self._ledger.study(waiting.study_id)
         series = [self._facts_of(record) for record in self._ledger.series_of(study.id)]
-        answers = route_study(series, self._rules)
+        # What was routed stays routed: its rule may have been changed since.
+        answers = route_study(series, self._book.version(study.rules).rules)
         earlier = earlier_known(self._ledger, study, answers, self._facts_of)
         known = earlier.get(waiting.rule)
         jobs = on_channels(jobs_of(answers, earlier), self._ledger.channels())

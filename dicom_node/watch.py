@@ -13,20 +13,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import structlog
 
-from dicom_node import series_facts
 from dicom_node.closing import Verdict, pause_over_s, statements, verdict
 from dicom_node.count_asking import CountAsking
 from dicom_node.earlier import earlier_known
 from dicom_node.early_series import EarlySeries
 from dicom_node.evidence import Case, Evidence, OpenAssociations
+from dicom_node.facts_known import facts_known
 from dicom_node.fetching import ask_for_priors
 from dicom_node.grid import grid_of
 from dicom_node.peers import PeerSettings
 from dicom_node.retention import HouseKeeper
 from dicom_node.routing import Rule, RuleAnswer, jobs_of, route_study, routing_note
+from dicom_node.rule_book import RuleBook
 from dicom_node.series_facts import SeriesFacts
 from dicom_node.settings import ClosingSettings
 from dicom_node.waiting import Waiting
@@ -37,6 +39,7 @@ from ledger.failpoint import failpoint
 from ledger.identifiers import AETitle, JobId, StudyId, Uid
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
+from ledger.wish import WishKind, WishRecord
 
 log = structlog.get_logger()
 
@@ -70,10 +73,12 @@ class Watch:
     ) -> None:
         """Ready, but not looking yet: call `start`, or `look` for a single round.
 
-        `calling` is our own AE title, by which `peers` are asked for counts.
+        `rules` are asked as long as the ledger has no version of them. `calling` is our own AE title, by
+        which `peers` are asked for counts.
         """
         self._ledger = ledger
-        self._rules = tuple(rules)
+        self._book = RuleBook(ledger, rules)
+        self._in_force = self._book.version(None)
         self._settled = settled
         self._house_keeper = house_keeper
         self._every_s = every_s
@@ -84,10 +89,10 @@ class Watch:
             patience=patience,
             associations=associations,
             asking=self._asking,
-            per_series=any(rule.when == "series" for rule in rules),
         )
-        self._early = EarlySeries(ledger, self._evidence, rules, self._facts_of)
-        self._waiting = Waiting(ledger, rules, self._facts_of)
+        self._early = EarlySeries(ledger, self._evidence, self._facts_of)
+        self._waiting = Waiting(ledger, self._book, self._facts_of)
+        self._early.take(self._in_force)
         self._stopping = False
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -124,6 +129,7 @@ class Watch:
         Raises `SiteError` where the ledger cannot be used. A study that cannot be judged does not hold up the
         others: what went wrong with it is raised after the round, and it rests for some rounds.
         """
+        self._take_rules()
         now_s = self._ledger.now()
         if self._listening_since_s is None:
             self._listening_since_s = now_s
@@ -132,6 +138,7 @@ class Watch:
         self._evidence.begin(open_now)
         self._early.begin(open_now)
         self.rest_s = self._every_s if studies else self._every_s * _IDLE
+        wished = {wish.study_id: wish for wish in self._wishes() if wish.study_id in open_now}
         closed = []
         stumbled: Exception | None = None
         for study in studies:
@@ -140,7 +147,7 @@ class Watch:
             if now_s < self._resting_until_s.get(study.id, now_s):
                 continue
             try:
-                if self._judge(study, now_s, self._listening_since_s):
+                if self._judge(study, now_s, self._listening_since_s, wished.get(study.id)):
                     closed.append(study.study)
                     self._resting_until_s.pop(study.id, None)
             except SiteError:
@@ -153,9 +160,27 @@ class Watch:
             raise stumbled
         return closed
 
-    def _judge(self, study: StudyRecord, now_s: float, listening_since_s: float) -> bool:
+    def _take_rules(self) -> None:
+        """The rules that somebody may have saved meanwhile; a round asks the same ones to its end."""
+        asked = self._book.look()
+        if asked is self._in_force:
+            return
+        self._in_force = asked
+        self._early.take(asked)
+        log.info("rules.taken", version=asked.version, rules=len(asked.rules))
+
+    def _wishes(self) -> list[WishRecord]:
+        """Who wants which study closed: whatever closes it answers them, in the same transaction."""
+        return [wish for wish in self._ledger.wishes() if wish.kind is WishKind.CLOSE]
+
+    def _judge(
+        self, study: StudyRecord, now_s: float, listening_since_s: float, wished: WishRecord | None
+    ) -> bool:
         """Close the study if it is to be closed, else look at its series; whether it was closed."""
         case = self._evidence.of(study, now_s=now_s, listening_since_s=listening_since_s)
+        if wished is not None:
+            asked = replace(case.facts, asked_by=wished.by, asked_because=wished.because)
+            case = replace(case, facts=asked)
         judged = verdict(case.facts, case.patience)
         if judged.closed:
             # What was promised a moment ago belongs to the study, too.
@@ -170,7 +195,7 @@ class Watch:
         """Close it and open its jobs; False where something arrived in the meantime."""
         study = case.study
         series = [self._facts_of(record) for record in self._ledger.series_of(study.id)]
-        answers = route_study(series, self._rules)
+        answers = route_study(series, self._in_force.rules)
         ask_for_priors(self._ledger, study, answers)
         earlier = earlier_known(self._ledger, study, answers, self._facts_of)
         failpoint("before_close_commit")
@@ -182,8 +207,9 @@ class Watch:
             because=judged.because,
             closed_as=judged.closed_as,
             statements=[*statements(case.facts, case.patience, judged), *gaps_in(series, case.patience)],
-            notes=notes_of(answers, rules=self._rules, series=series),
+            notes=notes_of(answers, rules=self._in_force.rules, series=series),
             jobs=on_channels(jobs_of(answers, earlier), self._ledger.channels()),
+            rules=self._in_force.version or None,
         )
         failpoint("after_close_commit")
         if jobs is None:
@@ -192,9 +218,7 @@ class Watch:
         return True
 
     def _facts_of(self, record: SeriesRecord) -> SeriesFacts:
-        # A result of ours stands alone in its series: its first instance tells.
-        ours = bool(record.instances) and self._ledger.is_our_result(record.instances[0].sop_instance)
-        return series_facts.facts_of(record, ours=ours, prior_of=self._ledger.prior_of(record.id))
+        return facts_known(self._ledger, record)
 
     def _run(self) -> None:
         self.rest_s = self._every_s
@@ -246,7 +270,7 @@ def notes_of(
 ) -> list[RoutingNote]:
     """What the history says of this closing: why there are jobs, or why there are none."""
     if not rules:
-        because = "no rule is configured: add a [[rule]] to wetread.toml"
+        because = "there is no rule: save some in the console, or add a [[rule]] to wetread.toml"
         return [RoutingNote(series_id=None, rule="", taken=False, because=because)]
     if not series:
         return [RoutingNote(series_id=None, rule="", taken=False, because="the study has no series")]

@@ -74,7 +74,7 @@ class WebPeerSettings(BaseModel, frozen=True, extra="forbid"):
             parts = urlsplit(url)
             if parts.scheme == "http" and self.auth == "certificate":
                 raise ValueError(f'auth = "certificate" needs https, and {url} is not')
-            if parts.scheme == "http" and self.auth != "none" and not _is_this_machine(parts.hostname or ""):
+            if parts.scheme == "http" and self.auth != "none" and not is_this_machine(parts.hostname or ""):
                 raise ValueError(f'auth = "{self.auth}" over {url} would show the secret to everybody: https')
         return self
 
@@ -90,7 +90,8 @@ class WebPeerSettings(BaseModel, frozen=True, extra="forbid"):
         return self.model_copy(update={name: folder / path for name, path in given.items() if path})
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether what goes to `host` never leaves this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -225,17 +225,17 @@ def tls_context(web: WebPeerSettings) -> ssl.SSLContext:
 
 def _authorization(web: WebPeerSettings) -> Mapping[str, str]:
     if web.token_file is not None:
-        return {"Authorization": f"Bearer {_secret(web.token_file)}"}
+        return {"Authorization": f"Bearer {secret(web.token_file)}"}
     if web.login_file is not None:
-        login = _secret(web.login_file)
+        login = secret(web.login_file)
         if ":" not in login:
             raise SecretMissing(f"{web.login_file} has to hold one line: user:password")
         return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
     return {}
 
 
-def _secret(path: Path) -> str:
-    """The one line in the file. What it says is in no message."""
+def secret(path: Path) -> str:
+    """The one line in the file. What it says is in no message. Raises `SecretMissing`."""
     try:
         with path.open("rb") as file:
             text = file.read(_SECRET_BYTES_MAX).decode().strip()

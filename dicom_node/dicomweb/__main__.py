@@ -10,15 +10,14 @@ import signal
 import sys
 
 import structlog
-from pydantic import ValidationError
 
 from dicom_node.dicomweb.app import DicomWeb
 from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.server import Server, listen
 from dicom_node.dicomweb.settings import WebSite
 from dicom_node.spool import Spool
+from dicom_node.told import run_told
 from ledger import journal
-from ledger.errors import SiteError
 from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
@@ -27,23 +26,13 @@ log = structlog.get_logger()
 def main() -> int:
     """Run the server; the exit status."""
     journal.configure(json=not sys.stderr.isatty(), level=os.environ.get("WETREAD_LOG_LEVEL", "info"))
-    try:
-        serve(WebSite.model_validate_json(sys.stdin.read()))
-    except ValidationError as error:
-        # Only places and rules: a value may be a secret.
-        for wrong in error.errors(include_url=False, include_input=False):
-            print(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", file=sys.stderr)  # noqa: T201
-        return 2
-    except SiteError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    return run_told(WebSite, serve)
 
 
 def serve(site: WebSite) -> None:
     """Serve until SIGTERM. Raises the `SiteError` that keeps it from starting."""
     settings = site.dicomweb
-    with listen(settings) as listening, Ledger.open(site.ledger) as ledger:
+    with listen(settings, "dicomweb") as listening, Ledger.open(site.ledger) as ledger:
         port = listening.getsockname()[1]
         readers = Readers(
             processes=settings.decoders, limit_s=settings.decode_s, bytes_max=settings.decode_bytes_max

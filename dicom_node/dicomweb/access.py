@@ -22,7 +22,8 @@ from dicom_node.dicomweb.settings import DicomWebSettings
 log = structlog.get_logger()
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-_ALWAYS = {
+#: Headers of every answer: it is data, and never a page.
+ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -124,7 +125,7 @@ class Guard:
         return response
 
     def _add(self, answer: MutableHeaders, asked: Headers) -> None:
-        for name, value in _ALWAYS.items():
+        for name, value in ALWAYS.items():
             answer[name] = value
         origin = asked.get("origin")
         if origin in self._settings.origins:

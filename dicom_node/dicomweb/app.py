@@ -63,6 +63,12 @@ class DicomWeb:
 
     def app(self) -> Starlette:
         """The application, with its guard before it."""
+        app = self.bare()
+        app.add_middleware(Guard, settings=self._site.dicomweb)
+        return app
+
+    def bare(self) -> Starlette:
+        """The application without a guard: for a server that has decided before who may ask."""
         query = [
             (f"{ROOT}/studies", Level.STUDY),
             (f"{ROOT}/series", Level.SERIES),
@@ -85,9 +91,7 @@ class DicomWeb:
             Route(f"{_INSTANCE}/frames/{{frames}}/thumbnail", self.thumbnail, methods=["GET"]),
             Route(f"{_INSTANCE}/bulkdata/{{steps:path}}", self.bulk_data, methods=["GET"]),
         ]
-        app = Starlette(routes=routes, exception_handlers={Refused: _refused, SiteError: _away})
-        app.add_middleware(Guard, settings=self._site.dicomweb)
-        return app
+        return Starlette(routes=routes, exception_handlers={Refused: _refused, SiteError: _away})
 
     # QIDO-RS
 

@@ -1,16 +1,16 @@
-"""The server in operation: uvicorn, told to be quiet, patient within limits, and stoppable."""
+"""A web server in operation: uvicorn, told to be quiet, patient within limits, and stoppable."""
 
 import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from dicom_node.dicomweb.connection import patient_for
-from dicom_node.dicomweb.settings import DicomWebSettings
 from dicom_node.renewal import Renewal
 from dicom_node.tls import web_context
 from dicom_node.tls_settings import WebTlsSettings
@@ -21,18 +21,33 @@ _STOP_S = 5
 
 
 class WebPortTaken(SiteError):
-    """Nothing can listen at the DICOMweb server's address."""
+    """Nothing can listen at a web server's address."""
 
 
-def listen(settings: DicomWebSettings) -> socket.socket:
-    """A socket at the configured address. Raises `WebPortTaken`."""
+class ServedSettings(Protocol):
+    """What the settings of any web server here say, under these names."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def tls(self) -> WebTlsSettings | None: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def stall_s(self) -> float: ...
+
+
+def listen(settings: ServedSettings, table: str) -> socket.socket:
+    """A socket at the configured address; `table` is where the settings stand. Raises `WebPortTaken`."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((settings.host, settings.port), family=family, backlog=128)
     except OSError as error:
         raise WebPortTaken(
-            f"DICOMweb cannot listen at {settings.host} port {settings.port}: {error.strerror or error}. "
-            "Another port, or enabled = false, goes into [dicomweb]"
+            f"[{table}] cannot listen at {settings.host} port {settings.port}: {error.strerror or error}. "
+            f"Another port, or enabled = false, goes into [{table}]"
         ) from error
     # Inherited by every connection: head and body of an answer go out one after the other, and without it the
     # body waits 40 ms for the head to be acknowledged. asyncio sets it only for sockets that it makes itself.
@@ -58,7 +73,7 @@ def _secure(settings: WebTlsSettings) -> Callable[..., ssl.SSLContext]:
 class Server(uvicorn.Server):
     """Serves `app` until `should_exit`. Signals are the business of whoever runs it."""
 
-    def __init__(self, app: ASGIApp, settings: DicomWebSettings, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, settings: ServedSettings, on_ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dicom_node.upper_layer import ProposedContext, associate_request
 from ledger.identifiers import AETitle, Uid
+from tests.patience import patient
 from tests.peers.certificates import Authority, Pair, authority
 
 CT1_AT, CT2_AT, NOBODYS = "127.0.3.1", "127.0.4.7", "127.0.9.9"
@@ -195,4 +196,4 @@ def select_closed(line: socket.socket) -> bool:
     except BlockingIOError:
         return False
     finally:
-        line.settimeout(10)
+        line.settimeout(patient(10))

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.patience import patient
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -79,7 +81,7 @@ def node_process(
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
-        reader.join(5)
+        process.wait(patient(10))
+        reader.join(patient(5))
         process.stdout.close()
         process.stderr.close()

@@ -14,6 +14,7 @@ from pynetdicom.pdu_primitives import (
 )
 
 from dicom_node.peers import PeerSettings
+from tests.patience import patient
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
@@ -34,7 +35,7 @@ def raw_peer(behave: Behaviour, **settings: object) -> Iterator[PeerSettings]:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                connection.settimeout(30)
+                connection.settimeout(patient(30))
                 thread = threading.Thread(target=serve, args=(connection,), daemon=True)
                 thread.start()
                 threads.append(thread)
@@ -48,7 +49,7 @@ def raw_peer(behave: Behaviour, **settings: object) -> Iterator[PeerSettings]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         for thread in (acceptor, *threads):
-            thread.join(5)
+            thread.join(patient(5))
 
 
 def peer(port: int, **settings: object) -> PeerSettings:

@@ -13,6 +13,7 @@ from dicom_node.upper_layer import command_set
 from ledger.errors import PeerError
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.datasets import encoded
+from tests.patience import patient
 
 CT, EXPLICIT = Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1")
 
@@ -66,7 +67,7 @@ def flood(port: int, slices: Iterable[Dataset]) -> None:
 def _association(port: int) -> AbstractContextManager[RequestedAssociation]:
     peer = PeerSettings(name="node", ae_title="WETREAD", host="127.0.0.1", port=port)
     context = ProposedContext(CT, (EXPLICIT,))
-    return associate(peer, calling=AETitle("SCANNER"), contexts=[context], deadline=Deadline(20))
+    return associate(peer, calling=AETitle("SCANNER"), contexts=[context], deadline=Deadline(patient(20)))
 
 
 def _request(number: int, uid: str) -> bytes:

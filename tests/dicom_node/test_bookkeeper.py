@@ -26,6 +26,7 @@ from ledger.store.database import LedgerAway, LedgerRefused
 from ledger.store.ledger import Ledger
 from ledger.study import Arrival, StudyState
 from tests.dicom_node.datasets import ct_slice, digest_of_file, encoded
+from tests.patience import patient
 from tests.peers.loopback import until
 
 
@@ -181,7 +182,7 @@ def test_a_disk_that_fails_to_sync_costs_a_second_try_with_new_files_and_one_row
 
     monkeypatch.setattr(Disk, "sync", fail_once)
     arrivals = [promise(books, 1), promise(books, 2)]
-    assert failed.wait(5)
+    assert failed.wait(patient(5))
     until(lambda: books.in_use() == 0, within_s=5, what="the second try")
 
     assert files_are_whole(spool, arrivals)

@@ -15,6 +15,7 @@ from ledger.study import Completeness, StudyRecord, StudyState
 from tests.dicom_node.datasets import ct_slice, write
 from tests.dicom_node.node_process import node_process
 from tests.dicom_node.raw_peer import peer
+from tests.patience import patient
 from tests.peers.dcmqrscp import dcmqrscp
 from tests.peers.dcmtk import dcmsend, storescu
 from tests.peers.loopback import until
@@ -78,7 +79,7 @@ def test_a_node_that_is_killed_while_closing_closes_once_after_the_next_start(
     armed = {"WETREAD_FAILPOINT": f"{failpoint}:kill"}
     with node_process(tmp_path, environment=armed, closing=QUICK, rules=[RULE]) as node:
         assert dcmsend(node.port, *files).returncode == 0
-        assert node.process.wait(15) == -9
+        assert node.process.wait(patient(15)) == -9
     with node_process(tmp_path, closing=QUICK, rules=[RULE]), reading(tmp_path) as ledger:
         study = closed(ledger, generation=1)
         assert study.instances == 4
@@ -91,7 +92,8 @@ def test_what_the_archive_has_more_of_is_fetched_and_the_study_is_complete(tmp_p
     with dcmqrscp(tmp_path / "archive") as archive:
         there = peer(archive.port, count="find", retrieve="get")
         assert {
-            answer.status for answer in send_many(files, there, calling=AETitle("SCANNER"), deadline_s=10)
+            answer.status
+            for answer in send_many(files, there, calling=AETitle("SCANNER"), deadline_s=patient(10))
         } == {0}
         with (
             node_process(

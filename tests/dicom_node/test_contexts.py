@@ -1,3 +1,4 @@
+from pynetdicom import AllStoragePresentationContexts, StoragePresentationContexts
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
@@ -12,7 +13,7 @@ from dicom_node.contexts import (
 DEFLATED, BIG_ENDIAN, MPEG2 = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.4.100"
 
 
-def test_the_kinds_that_a_worker_may_need_can_be_stored() -> None:
+def test_point_49_the_kinds_that_a_worker_may_need_can_be_stored() -> None:
     prefix = "1.2.840.10008.5.1.4.1.1."
     for kind in (
         "2",
@@ -33,6 +34,15 @@ def test_the_kinds_that_a_worker_may_need_can_be_stored() -> None:
         assert prefix + kind in storage_sop_classes()
     for kind in ("66.4", "66.7", "88.34", "30", "11.1", "88.59", "104.1", "481.3", "77.1.6"):
         assert prefix + kind in storage_sop_classes()
+
+
+def test_point_49_all_storage_of_pynetdicom_is_accepted_but_video() -> None:
+    """`StoragePresentationContexts`, cut to what one association can propose, lacks the label map."""
+    every = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+    video = {uid for uid in every if uid.startswith("1.2.840.10008.5.1.4.1.1.77.1.") and uid.count(".") == 12}
+    assert set(storage_sop_classes()) >= every - video
+    some = {str(context.abstract_syntax) for context in StoragePresentationContexts}
+    assert "1.2.840.10008.5.1.4.1.1.66.7" in set(storage_sop_classes()) - some
 
 
 def test_video_deflate_and_big_endian_stay_outside() -> None:

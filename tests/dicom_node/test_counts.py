@@ -20,13 +20,14 @@ from dicom_node.send import send_many
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import acceptance, peer, raw_peer, read_message, read_pdu
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port
 from tests.peers.orthanc import orthanc
 
 WETREAD = AETitle("WETREAD")
 STUDY, FIRST, SECOND, OTHER = (Uid(f"1.2.826.0.1.3680043.8.498.9.{n}") for n in (1, 2, 3, 4))
-ASKED = {"calling": WETREAD, "study": STUDY, "deadline_s": 10.0}
+ASKED = {"calling": WETREAD, "study": STUDY, "deadline_s": patient(10.0)}
 HELD = {FIRST: [f"{FIRST}.{n}" for n in range(3)], SECOND: [f"{SECOND}.{n}" for n in range(2)]}
 
 
@@ -124,7 +125,7 @@ def test_orthanc_counts_what_it_was_given(tmp_path: Path) -> None:
         assert count_study(there, **ASKED) is None
         assert count_series(there, **ASKED) == SeriesCounts({}, CountedBy.SERIES)
 
-        send_many(files, there, calling=WETREAD, deadline_s=20)
+        send_many(files, there, calling=WETREAD, deadline_s=patient(20))
 
         assert count_study(there, **ASKED) == StudyCount(5, CountedBy.STUDY)
         assert count_series(there, **ASKED) == SeriesCounts({FIRST: 3, SECOND: 2}, CountedBy.SERIES)
@@ -151,4 +152,4 @@ def test_a_pacs_that_stalls_is_given_up_at_the_deadline() -> None:
     began = time.monotonic()
     with raw_peer(stall) as archive, pytest.raises(PeerSilent):
         count_study(archive, **{**ASKED, "deadline_s": 0.5})
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)

@@ -23,6 +23,7 @@ from ledger.study import StudyState
 from tests.dicom_node.conftest import Running
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import peer, raw_peer
+from tests.patience import patient
 from tests.peers.dcmqrscp import dcmqrscp
 from tests.peers.loopback import free_port, until
 from tests.peers.orthanc import orthanc
@@ -56,12 +57,12 @@ def archive_of(
     if kind == "dcmqrscp":
         with dcmqrscp(folder / kind, destinations={"WETREAD": port}) as archive:
             there = peer(archive.port, **settings)
-            send_many(files, there, calling=WETREAD, deadline_s=20)
+            send_many(files, there, calling=WETREAD, deadline_s=patient(20))
             yield there
     else:
         with orthanc(folder / kind, modalities={"WETREAD": port}) as running:
             there = peer(running.dicom_port, ae_title="ORTHANC", **settings)
-            send_many(files, there, calling=WETREAD, deadline_s=20)
+            send_many(files, there, calling=WETREAD, deadline_s=patient(20))
             yield there
 
 
@@ -79,7 +80,9 @@ def fetching(node: Running, *peers: PeerSettings, **changes: object) -> Iterator
 
 
 def store(node: Running, files: list[Path]) -> StudyId:
-    answers = send_many(files, peer(node.port, ae_title="WETREAD"), calling=AETitle("SCANNER"), deadline_s=20)
+    answers = send_many(
+        files, peer(node.port, ae_title="WETREAD"), calling=AETitle("SCANNER"), deadline_s=patient(20)
+    )
     assert [answer.status for answer in answers] == [0] * len(files)
     until(lambda: node.node.senders.associations() == 0, within_s=5, what="the sender has gone")
     return node.ledger.studies()[0].id
@@ -210,7 +213,7 @@ def test_a_stalled_archive_holds_up_no_other_and_no_stop(tmp_path: Path, node: R
     files = write_study(tmp_path / "in", CURRENT, on="20260101")
     threads = threading.active_count()
     with (
-        raw_peer(stall, name="stalled", retrieve="get", deadline_s=60.0) as stalled,
+        raw_peer(stall, name="stalled", retrieve="get", deadline_s=patient(60.0)) as stalled,
         archive_of("dcmqrscp", tmp_path, files, node.port, retrieve="get") as there,
     ):
         silent = node.ledger.ask_fetch(
@@ -218,10 +221,10 @@ def test_a_stalled_archive_holds_up_no_other_and_no_stop(tmp_path: Path, node: R
         )
         assert silent is not None
         with fetching(node, stalled, there, at_once=2):
-            assert connected.wait(5)
+            assert connected.wait(patient(5))
             assert settled(node, wish(node)).state is FetchState.FETCHED
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < patient(5)
         assert node.ledger.fetch(silent).state is FetchState.ASKED
     until(lambda: threading.active_count() <= threads, within_s=5, what="no thread is left")
 

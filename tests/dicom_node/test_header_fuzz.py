@@ -17,6 +17,7 @@ from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, encoded
 from tests.dicom_node.mutations import EXPLICIT, IMPLICIT, damaged, seeds
 from tests.dicom_node.scanner import send_all
 from tests.hostile.victim import connect, read_pdu, request, status_of, store_message
+from tests.patience import patient
 from worker.elements import HeaderUnreadable as WorkerUnreadable
 from worker.elements import read_elements, value_of
 
@@ -24,7 +25,9 @@ _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID
 _KEPT_BYTES = 4 << 20  # at most 1000 values of at most 1 KiB, and what it takes to make text of them
 
 fuzz = settings(
-    max_examples=1500, deadline=1000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=1500,
+    deadline=patient(1000),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 

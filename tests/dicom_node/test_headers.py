@@ -12,6 +12,7 @@ from dicom_node.headers import HeaderUnreadable, MoreNeeded, UnsafeDataSet, read
 from dicom_node.limits import DataSetSettings
 from ledger.identifiers import Uid
 from tests.dicom_node.datasets import ct_slice, data_set_of, encoded, transfer_syntax_of
+from tests.patience import patient
 from tests.peers.programs import real_data
 
 EXPLICIT = Uid("1.2.840.10008.1.2.1")
@@ -130,7 +131,7 @@ def test_no_bomb_takes_longer_than_its_bytes_are_worth(what: str, data: bytes) -
     assert time.process_time() - began < 2.0, what
 
 
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400, deadline=patient(2000))
 @given(data=st.binary(max_size=400), syntax=st.sampled_from(TRANSFER_SYNTAXES))
 def test_noise_is_read_or_refused_and_nothing_else(data: bytes, syntax) -> None:
     with suppress(HeaderUnreadable):
@@ -140,7 +141,7 @@ def test_noise_is_read_or_refused_and_nothing_else(data: bytes, syntax) -> None:
 _WHOLE = encoded(ct_slice(3, rows=2))
 
 
-@settings(max_examples=600, deadline=2000)
+@settings(max_examples=600, deadline=patient(2000))
 @given(
     cut=st.integers(0, len(_WHOLE)),
     changes=st.lists(st.tuples(st.integers(0, len(_WHOLE) - 1), st.integers(0, 255)), max_size=6),

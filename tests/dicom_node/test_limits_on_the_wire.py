@@ -18,6 +18,7 @@ from tests.dicom_node.datasets import ct_slice, encoded
 from tests.dicom_node.node_process import node_process
 from tests.dicom_node.scanner import CT, EXPLICIT, send_all
 from tests.dicom_node.test_stream import CT_CONTEXT, begun, line_to, message, read_pdu, status_of
+from tests.patience import patient
 from tests.peers.loopback import until
 
 REQUEST = associate_request(
@@ -38,7 +39,7 @@ def told(node, event: str) -> EventRecord:
 
 def is_over(line: socket.socket) -> None:
     """Read until the node has ended the connection."""
-    line.settimeout(10)
+    line.settimeout(patient(10))
     try:
         while line.recv(4096):
             pass
@@ -47,12 +48,12 @@ def is_over(line: socket.socket) -> None:
 
 
 def connect(node) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", node.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", node.port), timeout=patient(10))
 
 
 @pytest.mark.fault
 def test_a_request_that_comes_a_byte_at_a_time_ends_with_artim_and_not_later(start_node) -> None:
-    node = start_node(node={"port": 0, "artim_s": 0.8, "pdu_s": 60.0, "pdu_silence_s": 10.0})
+    node = start_node(node={"port": 0, "artim_s": 0.8, "pdu_s": 60.0, "pdu_silence_s": patient(10.0)})
     began = time.monotonic()
     with connect(node) as line:
         line.settimeout(0.02)
@@ -62,7 +63,7 @@ def test_a_request_that_comes_a_byte_at_a_time_ends_with_artim_and_not_later(sta
                 if line.recv(10):
                     break
             except TimeoutError:
-                if time.monotonic() - began < 5:
+                if time.monotonic() - began < patient(5):
                     continue
                 raise
             except OSError:
@@ -70,7 +71,7 @@ def test_a_request_that_comes_a_byte_at_a_time_ends_with_artim_and_not_later(sta
             else:
                 break
         took_s = time.monotonic() - began
-    assert 0.7 < took_s < 2.5
+    assert 0.7 < took_s < patient(2.5)
     assert "within 0.8 s" in told(node, "association_aborted").because
 
 
@@ -131,7 +132,7 @@ def test_a_sender_that_always_says_a_little_is_put_out_for_its_pace(start_node) 
     with line_to(node) as line:
         line.sendall(begun())
         line.settimeout(0.05)
-        while time.monotonic() - began < 8:
+        while time.monotonic() - began < patient(8):
             try:
                 line.sendall(data_header(CT_CONTEXT, 10, command=False, last=False) + bytes(10))
                 if not line.recv(10):
@@ -141,7 +142,7 @@ def test_a_sender_that_always_says_a_little_is_put_out_for_its_pace(start_node) 
                 continue
             except OSError:
                 break
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < patient(4)
     assert "less than 20000 bytes per second for 0.6 s" in told(node, "association_aborted").because
     assert node.instances() == {}
 
@@ -184,7 +185,9 @@ def test_a_peer_may_be_allowed_more_than_the_others_or_less(start_node) -> None:
 
 def asking(node, calling: str, stack: ExitStack, address: str = "127.0.0.1") -> bytes:
     """What an A-ASSOCIATE-RQ is answered with; an association stays open until the stack is left."""
-    line = socket.create_connection(("127.0.0.1", node.port), timeout=10, source_address=(address, 0))
+    line = socket.create_connection(
+        ("127.0.0.1", node.port), timeout=patient(10), source_address=(address, 0)
+    )
     stack.enter_context(line)
     line.sendall(
         associate_request(

@@ -18,6 +18,7 @@ from ledger.identifiers import Uid
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, digest_of_file, encoded
 from tests.dicom_node.scanner import send_all
 from tests.dicom_node.test_headers import EXPLICIT, defined, item, nested
+from tests.patience import patient
 
 LONG = struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 200_000) + bytes(200_000)
 
@@ -120,7 +121,7 @@ def test_many_that_ask_at_once_take_turns(readers, tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(patient(30))
     assert sorted(map(int, found)) == list(range(1, 9))
 
 

@@ -13,6 +13,7 @@ from ledger.store.ledger import Ledger
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, encoded, write
 from tests.dicom_node.node_process import REPOSITORY, node_process, site_json
 from tests.dicom_node.scanner import send_all
+from tests.patience import patient
 from tests.peers.dcmtk import dcmsend
 
 pytestmark = pytest.mark.peer
@@ -54,12 +55,12 @@ def test_sigterm_under_load_ends_in_time_and_keeps_every_promise(tmp_path: Path)
             time.sleep(0.01)
         began = time.monotonic()
         node.process.send_signal(signal.SIGTERM)
-        assert node.process.wait(12) == 0
+        assert node.process.wait(patient(12)) == 0
         took_s = time.monotonic() - began
         for thread in threads:
-            thread.join(20)
+            thread.join(patient(20))
 
-    assert took_s < 10
+    assert took_s < patient(10)
     everything = {uid: data for each in sent.values() for uid, data in each.items()}
     assert set(answers.values()) <= {0x0000}, (
         "an instance that did not make it is not refused, only unanswered"
@@ -75,12 +76,12 @@ def test_the_whole_node_receives_and_closes_a_study(tmp_path: Path) -> None:
     with node_process(tmp_path, closing={"quiet_s": 0.2, "quiet_open_s": 0.5, "longest_s": 60}) as node:
         assert dcmsend(node.port, *files).returncode == 0
         with ledger_of(tmp_path) as ledger:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + patient(10)
             while not [study for study in ledger.studies() if study.state == "closed"]:
                 assert time.monotonic() < deadline, "the study was not closed"
                 time.sleep(0.05)
         node.process.send_signal(signal.SIGTERM)
-        assert node.process.wait(10) == 0
+        assert node.process.wait(patient(10)) == 0
     assert not [line for line in node.log if "ZZPHI" in line or "ZZMRN" in line]
 
 
@@ -90,7 +91,7 @@ def run_main(text: str) -> subprocess.CompletedProcess[str]:
         input=text,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
         cwd=REPOSITORY,
     )

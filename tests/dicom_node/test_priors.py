@@ -23,6 +23,7 @@ from dicom_node.priors import (
 from dicom_node.query import STUDY_ROOT_FIND
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.raw_peer import peer
+from tests.patience import patient
 
 CURRENT = Uid("1.2.840.1")
 PATIENT = PatientFacts(patient_id="4711", issuer="HOSPITAL", born="19600229", name="Phantom^Chest")
@@ -167,7 +168,9 @@ def pacs(*studies: tuple[str, str, str], modalities: bool = True) -> Iterator[tu
 def test_a_pacs_that_does_not_say_modalities_is_asked_for_its_series(modalities: bool) -> None:
     held = [("1", "20250101", "CT"), ("2", "20240101", "MR")]
     with pacs(*held, modalities=modalities) as (archive, asked):
-        found = studies_of_patient(archive, calling=AETitle("WETREAD"), patient=PATIENT, deadline_s=10)
+        found = studies_of_patient(
+            archive, calling=AETitle("WETREAD"), patient=PATIENT, deadline_s=patient(10)
+        )
     assert [(each.on, "CT" in each.modalities) for each in found] == [("20250101", True), ("20240101", False)]
     assert [each.patient.born for each in found] == ["19600229", "19600229"]
     assert asked == (["STUDY"] if modalities else ["STUDY", "SERIES", "SERIES"])
@@ -177,6 +180,9 @@ def test_a_pacs_that_does_not_say_modalities_is_asked_for_its_series(modalities:
 def test_a_patient_id_that_would_mean_others_too_is_not_asked_for(patient_id: str) -> None:
     with pacs() as (archive, asked), pytest.raises(NoPatient):
         studies_of_patient(
-            archive, calling=AETitle("WETREAD"), patient=PatientFacts(patient_id=patient_id), deadline_s=5
+            archive,
+            calling=AETitle("WETREAD"),
+            patient=PatientFacts(patient_id=patient_id),
+            deadline_s=patient(5),
         )
     assert asked == []

@@ -23,6 +23,7 @@ from ledger.promise import PromiseId, PromiseState, Reference
 from tests.dicom_node.conftest import Running
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import peer
+from tests.patience import patient
 from tests.peers.loopback import free_port, until
 from tests.peers.orthanc import orthanc
 
@@ -41,7 +42,7 @@ def reference(uid: str | Uid) -> Reference:
 
 def stored(node: Running, folder: Path) -> None:
     files = [write_instance(folder, study=STUDY, series=SERIES, sop_instance=uid) for uid in UIDS]
-    send_many(files, peer(node.port, ae_title="WETREAD"), calling=SCANNER, deadline_s=20)
+    send_many(files, peer(node.port, ae_title="WETREAD"), calling=SCANNER, deadline_s=patient(20))
     assert set(node.instances()) == set(UIDS)
 
 
@@ -58,7 +59,7 @@ def ask(node: Running, references: Sequence[Reference], *, linger_s: float) -> t
         peer(node.port, ae_title="WETREAD"),
         [Request(TRANSACTION, tuple(references))],
         calling=SCANNER,
-        deadline_s=20,
+        deadline_s=patient(20),
         linger_s=linger_s,
         told=Told(
             taken=lambda _, status: statuses.append(status),
@@ -119,7 +120,7 @@ def test_who_keeps_the_association_open_is_told_on_it(
 ) -> None:
     node = start_node(node={"report_wait_s": 0.0})
     stored(node, tmp_path / "in")
-    reports, statuses = ask(node, [reference(uid) for uid in UIDS], linger_s=10)
+    reports, statuses = ask(node, [reference(uid) for uid in UIDS], linger_s=patient(10))
     assert statuses == [0]
     assert reports == [Report(TRANSACTION, tuple(map(reference, UIDS)), {})]
     until(lambda: promise_is(node, PromiseState.ANSWERED), within_s=5, what="it is on record")
@@ -136,7 +137,9 @@ def test_only_what_is_really_there_is_promised(start_node: Callable[..., Running
     with_less.write_bytes(with_less.read_bytes()[:-1])
     other_class = Reference(Uid("1.2.840.10008.5.1.4.1.1.4"), Uid(UIDS[2]))
 
-    ((report,), _) = ask(node, [*map(reference, UIDS[:2]), reference(ABSENT), other_class], linger_s=10)
+    ((report,), _) = ask(
+        node, [*map(reference, UIDS[:2]), reference(ABSENT), other_class], linger_s=patient(10)
+    )
 
     assert report.committed == ()
     assert report.failed == {
@@ -155,7 +158,7 @@ def test_who_releases_is_told_on_an_association_of_ours(
         node = start_node(peers=[scanner_at(scanner.port)])
         stored(node, tmp_path / "in")
         ask(node, [reference(UIDS[0]), reference(ABSENT)], linger_s=0)
-        assert scanner.came.wait(10)
+        assert scanner.came.wait(patient(10))
         until(lambda: promise_is(node, PromiseState.ANSWERED), within_s=5, what="it is on record")
     assert scanner.reports == [Report(TRANSACTION, (reference(UIDS[0]),), {reference(ABSENT): 0x0112})]
     assert scanner.roles == [(False, True)]
@@ -174,7 +177,7 @@ def test_who_is_not_there_is_told_when_it_is_back(
     until(lambda: node.ledger.promise(PromiseId(1)).attempts >= 2, within_s=10, what="it was tried twice")
     assert "scanner could not be told: no connection" in node.ledger.promise(PromiseId(1)).because
     with listener(port=port) as scanner:
-        assert scanner.came.wait(10)
+        assert scanner.came.wait(patient(10))
         until(lambda: promise_is(node, PromiseState.ANSWERED), within_s=5, what="it is on record")
 
 
@@ -214,14 +217,14 @@ def test_what_an_earlier_node_left_unanswered_is_answered(
             references=[reference(UIDS[0])],
             answer_in_s=0.0,
         )
-        assert scanner.came.wait(10)
+        assert scanner.came.wait(patient(10))
         until(lambda: promise_is(node, PromiseState.ANSWERED), within_s=5, what="it is on record")
 
 
 def test_the_list_is_a_witness_of_what_was_sent(start_node: Callable[..., Running], tmp_path: Path) -> None:
     node = start_node(node={"report_wait_s": 0.0})
     stored(node, tmp_path / "in")
-    ask(node, [*map(reference, UIDS), reference(ABSENT)], linger_s=10)
+    ask(node, [*map(reference, UIDS), reference(ABSENT)], linger_s=patient(10))
     (study,) = node.ledger.studies()
     (expected,) = node.ledger.expectations(study.id)
     assert (expected.expected, expected.held, expected.calling) == (4, 3, SCANNER)
@@ -240,7 +243,7 @@ def send_raw(node: Running, information: bytes, **changes: int | Uid) -> int:
         0x1001: changes.get("instance", PUSH_MODEL_INSTANCE), 0x1008: changes.get("action", 1),
     }  # fmt: skip
     there = peer(node.port, ae_title="WETREAD")
-    with associate(there, calling=SCANNER, contexts=[context], deadline=Deadline(20)) as association:
+    with associate(there, calling=SCANNER, contexts=[context], deadline=Deadline(patient(20))) as association:
         association.send(1, command_set(command), information)
         answer, _ = association.receive("waiting")
     return int.from_bytes(answer[0x0000, 0x0900], "little")
@@ -274,13 +277,15 @@ def test_an_archive_that_only_reports_can_store_nothing(
     archive = {"name": "pacs", "ae_title": "SCANNER", "host": "127.0.0.1", "port": 104, "receive": False}
     node = start_node(node={"callers": "known"}, peers=[{**archive, "confirm": "commitment"}])
     file = write_instance(tmp_path / "in", sop_instance=UIDS[0])
-    (answer,) = send_many([file], peer(node.port, ae_title="WETREAD"), calling=SCANNER, deadline_s=10)
+    (answer,) = send_many(
+        [file], peer(node.port, ae_title="WETREAD"), calling=SCANNER, deadline_s=patient(10)
+    )
     assert "does not accept CT Image Storage" in answer.because
     assert ask(node, [reference(ABSENT)], linger_s=0)[1] == [0]
 
     context = ProposedContext(PUSH_MODEL, (Uid(IMPLICIT),))
     there, other = peer(node.port, ae_title="WETREAD"), AETitle("OTHER")
-    stranger = associate(there, calling=other, contexts=[context], deadline=Deadline(10))
+    stranger = associate(there, calling=other, contexts=[context], deadline=Deadline(patient(10)))
     with pytest.raises(AssociationRejected):
         stranger.__enter__()
 

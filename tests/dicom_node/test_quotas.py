@@ -13,6 +13,7 @@ from tests.dicom_node.datasets import ROOT, ct_slice, encoded
 from tests.dicom_node.scanner import send_all
 from tests.dicom_node.test_limits_on_the_wire import LOCAL_LIMIT, REQUEST, told
 from tests.dicom_node.test_stream import read_pdu
+from tests.patience import patient
 from tests.peers.loopback import until
 
 CT1, CT2 = AETitle("CT1"), AETitle("CT2")
@@ -165,6 +166,6 @@ def test_the_ledger_counts_what_a_caller_has_here(start_node) -> None:
         what="no new association is let in",
     )
     assert "2 studies of SCANNER are not complete yet" in told(node, "association_rejected").because
-    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=patient(10)) as line:
         line.sendall(REQUEST.replace(b"RAW    ", b"SCANNER"))
         assert read_pdu(line) == CONGESTION

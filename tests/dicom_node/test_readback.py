@@ -13,13 +13,20 @@ from dicom_node.send import AnswerKind, send
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import peer
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port
 from tests.peers.orthanc import orthanc
 
 WETREAD = AETitle("WETREAD")
 STUDY, SERIES, INSTANCE, OTHER = (Uid(f"1.2.826.0.1.3680043.8.498.9.{n}") for n in (1, 2, 3, 4))
-ASKED = {"calling": WETREAD, "study": STUDY, "series": SERIES, "sop_instance": INSTANCE, "deadline_s": 20.0}
+ASKED = {
+    "calling": WETREAD,
+    "study": STUDY,
+    "series": SERIES,
+    "sop_instance": INSTANCE,
+    "deadline_s": patient(20.0),
+}
 
 
 @pytest.mark.peer
@@ -29,7 +36,7 @@ def test_orthanc_finds_what_it_was_given_and_nothing_else(tmp_path: Path) -> Non
         there = peer(archive.dicom_port, ae_title="ORTHANC")
 
         assert not find_instance(there, **ASKED)
-        assert send(file, there, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+        assert send(file, there, calling=WETREAD, deadline_s=patient(20)).kind is AnswerKind.ACCEPTED
         assert find_instance(there, **ASKED)
         assert not find_instance(there, **{**ASKED, "sop_instance": OTHER})
         assert not find_instance(there, **{**ASKED, "series": OTHER})

@@ -27,6 +27,7 @@ from tests.dicom_node.datasets import (
     write,
 )
 from tests.dicom_node.scanner import flood, send_all
+from tests.patience import patient
 from tests.peers.dcmtk import dcmsend, storescu
 from tests.peers.loopback import until
 from tests.peers.programs import find, real_data
@@ -84,7 +85,7 @@ def test_echo_is_answered(node) -> None:
     import subprocess
 
     answer = subprocess.run(
-        [find("echoscu"), "-aec", "WETREAD", "127.0.0.1", str(node.port)], timeout=20, check=False
+        [find("echoscu"), "-aec", "WETREAD", "127.0.0.1", str(node.port)], timeout=patient(20), check=False
     )
     assert answer.returncode == 0
 
@@ -315,7 +316,7 @@ def test_associations_that_send_at_once_share_commits(start_node) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(patient(60))
     for association in associations:
         association.release()
 
@@ -348,7 +349,7 @@ def test_slow_peers_keep_nobody_else_waiting_and_are_put_out(start_node) -> None
     assert store_one(node, encoded(ct_slice()), sop_instance=f"{ROOT}.1.1.1") == StoreStatus.SUCCESS
 
     for connection in slow:
-        connection.settimeout(10)
+        connection.settimeout(patient(10))
         assert connection.recv(100)[:1] in (b"", b"\x07")
         connection.close()
 
@@ -356,7 +357,7 @@ def test_slow_peers_keep_nobody_else_waiting_and_are_put_out(start_node) -> None
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 300 << 20])
 def test_a_lying_pdu_length_is_not_believed(node, length: int) -> None:
     with socket.create_connection(("127.0.0.1", node.port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(patient(10))
         connection.sendall(b"\x01\x00" + length.to_bytes(4, "big") + b"\0" * 100)
         with suppress(ConnectionResetError):
             assert connection.recv(100) == b""
@@ -366,7 +367,7 @@ def test_more_connections_than_allowed_are_closed_at_the_door(start_node) -> Non
     node = start_node(node={"port": 0, "connections_per_address": 3})
     inside = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(3)]
     with socket.create_connection(("127.0.0.1", node.port)) as outside:
-        outside.settimeout(5)
+        outside.settimeout(patient(5))
         assert outside.recv(1) == b""
     for connection in inside:
         connection.close()

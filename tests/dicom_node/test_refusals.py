@@ -11,6 +11,7 @@ from dicom_node.refusals import Kind, Refusals
 from ledger.errors import SiteError
 from ledger.event import EventRecord
 from ledger.store.ledger import Ledger
+from tests.patience import patient
 from tests.peers.loopback import until
 
 
@@ -64,18 +65,18 @@ def test_whoever_notes_never_waits_for_a_ledger_that_is_stuck(ledger: Ledger, mo
 
     def slow(*arguments: object, **named: object) -> None:
         entered.set()
-        stuck.wait(10)
+        stuck.wait(patient(10))
         record(*arguments, **named)
 
     monkeypatch.setattr(ledger, "record_event", slow)
     refusals = Refusals(ledger)
     refusals.start()
     refusals.note(Kind.ABORTED, "silent", address="10.0.0.1")
-    assert entered.wait(5)
+    assert entered.wait(patient(5))
     began = time.monotonic()
     for _ in range(10_000):
         refusals.note(Kind.ABORTED, "silent", address="10.0.0.1")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < patient(2)
     stuck.set()
     refusals.stop(within_s=5)
 
@@ -93,7 +94,7 @@ def test_a_ledger_that_is_away_costs_the_row_and_nothing_else(ledger: Ledger, mo
     monkeypatch.setattr(ledger, "record_event", away)
     refusals.start()
     refusals.note(Kind.INSTANCE, "no", address="10.0.0.1")
-    assert tried.wait(5)
+    assert tried.wait(patient(5))
     monkeypatch.undo()
     refusals.note(Kind.INSTANCE, "no again", address="10.0.0.1")
     refusals.stop(within_s=5)
@@ -111,16 +112,18 @@ def test_a_flood_of_connections_too_many_are_a_handful_of_rows_and_a_good_peer_i
     for _ in range(300):
         with (
             suppress(OSError),
-            socket.create_connection(("127.0.0.1", node.port), source_address=("127.0.0.2", 0), timeout=5),
+            socket.create_connection(
+                ("127.0.0.1", node.port), source_address=("127.0.0.2", 0), timeout=patient(5)
+            ),
         ):
             pass
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", node.port), timeout=5) as good:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=patient(5)) as good:
         good.sendall(b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00")
-        good.settimeout(5)
+        good.settimeout(patient(5))
         with suppress(ConnectionResetError):
             good.recv(10)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < patient(1.0)
     inside[0].close()
 
     until(lambda: told(node.ledger, "connection_refused"), within_s=5, what="the refusals are told")

@@ -12,6 +12,7 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES
 from dicom_node.request_limits import check_associate_request
 from dicom_node.upper_layer import PeerConfused, ProposedContext, associate_request
 from ledger.identifiers import AETitle, Uid
+from tests.patience import patient
 from tests.peers.loopback import until
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
@@ -95,7 +96,7 @@ def test_no_bytes_make_the_check_fail_otherwise_than_by_saying_so(data: bytes) -
 @pytest.mark.parametrize("pdu", [request(context(2)), request(context(1), context(1))])
 def test_such_a_request_is_aborted_and_the_reason_is_in_the_history(node, pdu: bytes) -> None:
     with socket.create_connection(("127.0.0.1", node.port)) as line:
-        line.settimeout(5)
+        line.settimeout(patient(5))
         line.sendall(pdu)
         assert line.recv(10)[0] == 0x07  # A-ABORT
 

@@ -21,6 +21,7 @@ from ledger.result import NewResult, Role
 from ledger.store.ledger import Ledger
 from ledger.study import Arrival, StudyRecord, StudyState
 from tests.dicom_node.datasets import ct_slice, encoded
+from tests.ledger.site import OPERATOR
 from tests.peers.loopback import until
 
 KEEP = RetentionSettings(keep_days=7, keep_at_least_days=1)
@@ -173,7 +174,7 @@ def test_images_stay_until_every_result_is_where_it_was_to_go(
     ledger.record_delivery(claim, DeliveryEvent.REFUSED, status=0xC000, because="no")
     assert tidy(ledger, spool) == 0  # An operator has to decide.
 
-    ledger.retry_delivery(delivery.id, "mended")
+    ledger.retry_delivery(delivery.id, "mended", by=OPERATOR)
     claim = ledger.claim_delivery(delivery.id, owner="test", lease_s=60)
     ledger.record_delivery(claim, DeliveryEvent.ACCEPTED, status=0x0000, because="stored")
     assert tidy(ledger, spool) == 0  # Accepted is not yet proven.

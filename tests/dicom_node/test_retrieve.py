@@ -32,6 +32,7 @@ from tests.dicom_node.conftest import Running
 from tests.dicom_node.datasets import ROOT, ct_slice
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import Behaviour, acceptance, peer, raw_peer, read_message, read_pdu
+from tests.patience import patient
 from tests.peers.dcmqrscp import dcmqrscp
 from tests.peers.loopback import free_port, until
 from tests.peers.orthanc import orthanc
@@ -59,12 +60,12 @@ def archive_of(kind: str, folder: Path, port: int) -> Iterator[PeerSettings]:
     if kind == "dcmqrscp":
         with dcmqrscp(folder / kind, destinations={"WETREAD": port}) as archive:
             there = peer(archive.port)
-            send_many(files, there, calling=WETREAD, deadline_s=20)
+            send_many(files, there, calling=WETREAD, deadline_s=patient(20))
             yield there
     else:
         with orthanc(folder / kind, modalities={"WETREAD": port}) as running:
             there = peer(running.dicom_port, ae_title="ORTHANC")
-            send_many(files, there, calling=WETREAD, deadline_s=20)
+            send_many(files, there, calling=WETREAD, deadline_s=patient(20))
             yield there
 
 
@@ -73,8 +74,8 @@ def mover(there: PeerSettings, port: int = 1, **changes: object) -> Mover:
         "peer": there,
         "own": WETREAD,
         "port": port,
-        "deadline_s": 20.0,
-        "silence_s": 10.0,
+        "deadline_s": patient(20.0),
+        "silence_s": patient(10.0),
         "stopping": threading.Event(),
     }
     return Mover(**{**given, **changes})  # type: ignore[arg-type]
@@ -87,8 +88,8 @@ def getter(there: PeerSettings, node: Running, **changes: object) -> Getter:
         "receiver": node.node.receiver,
         "limits": node.site.node,
         "stored": lambda study_id: None,
-        "deadline_s": 20.0,
-        "silence_s": 10.0,
+        "deadline_s": patient(20.0),
+        "silence_s": patient(10.0),
         "stopping": threading.Event(),
     }
     return Getter(**{**given, **changes})  # type: ignore[arg-type]
@@ -105,8 +106,8 @@ def nothing_arrives() -> int:
 @pytest.mark.parametrize("kind", ["dcmqrscp", "orthanc"])
 def test_a_study_is_listed_with_its_instances_and_their_classes(tmp_path: Path, kind: str) -> None:
     with archive_of(kind, tmp_path, free_port()) as there:
-        listing = list_study(there, calling=WETREAD, study=STUDY, deadline_s=10)
-        unknown = list_study(there, calling=WETREAD, study=OTHER, deadline_s=10)
+        listing = list_study(there, calling=WETREAD, study=STUDY, deadline_s=patient(10))
+        unknown = list_study(there, calling=WETREAD, study=OTHER, deadline_s=patient(10))
 
     assert {one.series: set(one.instances) for one in listing.series} == {
         series: set(instances) for series, instances in HELD.items()
@@ -195,7 +196,7 @@ def test_compressed_images_come_in_the_syntax_that_the_archive_has(tmp_path: Pat
     )
     with dcmqrscp(tmp_path / "archive", "+xv") as archive:
         there = peer(archive.port)
-        [answer] = send_many([file], there, calling=WETREAD, deadline_s=10)
+        [answer] = send_many([file], there, calling=WETREAD, deadline_s=patient(10))
         assert answer.status == 0, answer
         # This archive uses no other context than the first of a class, and cannot convert.
         with pytest.raises(RetrievalRefused, match="0xA702"):
@@ -331,7 +332,7 @@ def test_an_archive_that_never_answers_is_given_up_at_the_deadline_and_told_so(
         began = time.monotonic()
         with pytest.raises(PeerSilent, match=r"within 0\.6 s"):
             mover(there, deadline_s=0.6).move([WHOLE], nothing_arrives)
-        assert 0.6 <= time.monotonic() - began < 2.5
+        assert 0.6 <= time.monotonic() - began < patient(2.5)
         until(lambda: heard, within_s=5, what="it was asked to stop")
     # C-CANCEL-RQ is command field 0x0FFF (PS3.7 §E.1).
     assert struct.pack("<HHIH", 0, 0x0100, 2, 0x0FFF) in heard[0]
@@ -345,7 +346,7 @@ def test_silence_is_death_only_where_nothing_arrives_either() -> None:
         began = time.monotonic()
         with pytest.raises(PeerSilent, match=r"silent for 0\.5 s after C-MOVE, and nothing arrived"):
             mover(there, silence_s=0.5).move([WHOLE], nothing_arrives)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < patient(3)
         with pytest.raises(PeerSilent, match="did not finish within 2 s"):
             mover(there, silence_s=0.5, deadline_s=2.0).move([WHOLE], lambda: next(count))
 
@@ -454,7 +455,7 @@ def test_an_archive_that_stalls_in_an_instance_is_given_up_at_the_deadline(
         began = time.monotonic()
         with pytest.raises(PeerSilent, match=r"within 0\.6 s"):
             getter(there, node, deadline_s=0.6).get([WHOLE], [Uid(uid)], listing_of(HELD))
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < patient(2.5)
         with pytest.raises(PeerSilent, match=r"silent for 0\.3 s"):
             getter(there, node, silence_s=0.3).get([WHOLE], [Uid(uid)], listing_of(HELD))
     assert threading.active_count() == threads

@@ -34,6 +34,7 @@ from tests.dicom_node.test_fetching import (
     write_study,
 )
 from tests.dicom_node.web_peers import Answer, Request, dribbles, falls_silent, head, says, sends, web_server
+from tests.patience import patient
 from tests.peers.loopback import until
 
 TYPE = 'multipart/related; type="application/dicom"; boundary=wetread-test'
@@ -45,8 +46,8 @@ def getter(
     node: Running, peer: PeerSettings, stored: Callable[[StudyId], None] = lambda _: None, **changes: object
 ) -> WebGetter:
     told: dict[str, object] = {
-        "deadline_s": 10.0,
-        "silence_s": 10.0,
+        "deadline_s": patient(10.0),
+        "silence_s": patient(10.0),
         "stopping": threading.Event(),
         **changes,
     }
@@ -193,7 +194,7 @@ def test_a_server_that_stalls_is_given_up(node: Running, answer: Answer, limits:
     began = time.monotonic()
     with pytest.raises(PeerSilent):
         fetched(node, answer, Uid("1.2.3"), **limits)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
 
 
 def test_a_node_that_stops_leaves_the_rest_for_the_next_start(tmp_path: Path, node: Running) -> None:

@@ -16,6 +16,7 @@ from pydicom.uid import (
     XRayRadiationDoseSRStorage,
 )
 
+from dicom_node.not_images import why_never
 from dicom_node.routing import Rule, job_key, route, route_study, without_values
 from dicom_node.series_facts import SeriesFacts, facts_of
 from ledger.identifiers import AETitle, Digest, InstanceId, SeriesId, StudyId, Uid
@@ -161,10 +162,36 @@ def test_a_missing_body_part_needs_a_description_to_go_by() -> None:
         (series(ours=True), "a result of our own is never an input"),
     ],
 )
-def test_what_is_no_picture_of_the_patient_is_never_chosen(facts: SeriesFacts, because: str) -> None:
+def test_point_54_what_is_no_picture_of_the_patient_is_never_chosen(facts: SeriesFacts, because: str) -> None:
     taken, why = answer(facts)
     assert not taken
     assert because in why
+
+
+FILM = {"PhotometricInterpretation": "MONOCHROME1", "ViewPosition": "PA", "BodyPartExamined": "CHEST"}
+DIGITISED = instance(1, sop_class=SecondaryCaptureImageStorage)
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "MG", "RG"])
+def test_a_radiograph_that_was_digitised_is_an_image_although_it_is_a_secondary_capture(
+    modality: str,
+) -> None:
+    assert why_never(series(DIGITISED, modality=modality, **FILM)) is None
+
+
+@pytest.mark.parametrize(
+    ("modality", "other"),
+    [
+        ("CR", {"PhotometricInterpretation": "RGB"}),
+        ("CR", {"ImageType": "DERIVED\\SECONDARY"}),
+        ("CR", {"ViewPosition": "", "BodyPartExamined": ""}),
+        ("CR", {"Manufacturer": "Wetread"}),
+        ("CT", {}),
+        ("OT", {}),
+    ],
+)
+def test_a_page_or_a_picture_of_a_result_is_none(modality: str, other: dict[str, str]) -> None:
+    assert why_never(series(DIGITISED, modality=modality, **{**FILM, **other})) is not None
 
 
 def test_a_scout_at_the_head_of_a_stack_does_not_take_the_stack_away() -> None:

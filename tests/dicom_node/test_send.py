@@ -37,6 +37,7 @@ from dicom_node.send import (
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import data_set_digest, write_instance
 from tests.dicom_node.raw_peer import peer
+from tests.patience import patient
 from tests.peers.dcmtk import storescp
 from tests.peers.loopback import free_port
 from tests.peers.orthanc import orthanc
@@ -78,7 +79,7 @@ def test_the_archive_gets_the_data_set_of_the_file_to_the_last_bit(
 ) -> None:
     file = write_instance(tmp_path / "out", transfer_syntax=transfer_syntax)
     with storescp(tmp_path / "in") as archive:
-        answer = send(file, peer(archive.port), calling=WETREAD, deadline_s=20)
+        answer = send(file, peer(archive.port), calling=WETREAD, deadline_s=patient(20))
 
         assert answer.kind is AnswerKind.ACCEPTED
         assert [data_set_digest(path) for path in archive.received()] == [data_set_digest(file)]
@@ -93,7 +94,7 @@ def test_orthanc_holds_the_bytes_that_were_sent_and_sending_again_makes_no_secon
     with orthanc(tmp_path / "orthanc") as archive:
         for _ in range(3):
             assert (
-                send(file, peer(archive.dicom_port), calling=WETREAD, deadline_s=20).kind
+                send(file, peer(archive.dicom_port), calling=WETREAD, deadline_s=patient(20)).kind
                 is AnswerKind.ACCEPTED
             )
 
@@ -108,7 +109,7 @@ def test_compressed_files_are_sent_as_they_are(tmp_path: Path) -> None:
     file = write_instance(tmp_path / "out", transfer_syntax=ExplicitVRLittleEndian)
     compressed = write_instance(tmp_path / "out", transfer_syntax=JPEG2000Lossless, change=_encapsulate)
     with storescp(tmp_path / "in") as archive:
-        answers = send_many([file, compressed], peer(archive.port), calling=WETREAD, deadline_s=20)
+        answers = send_many([file, compressed], peer(archive.port), calling=WETREAD, deadline_s=patient(20))
 
         assert [answer.kind for answer in answers] == [AnswerKind.ACCEPTED] * 2
         assert {data_set_digest(path) for path in archive.received()} == {
@@ -132,7 +133,7 @@ def _encapsulate(dataset: Dataset) -> None:
 def test_a_large_data_set_arrives_whole_through_small_pdus(tmp_path: Path) -> None:
     file = write_instance(tmp_path, pixel_bytes=3_000_001 * 2)
     with archive_that_answers(0x0000, maximum_pdu_size=4096) as (archive, received):
-        assert send(file, archive, calling=WETREAD, deadline_s=30).kind is AnswerKind.ACCEPTED
+        assert send(file, archive, calling=WETREAD, deadline_s=patient(30)).kind is AnswerKind.ACCEPTED
 
     (data_set,) = received
     assert file.read_bytes().endswith(data_set)
@@ -158,9 +159,9 @@ def test_a_large_data_set_arrives_whole_through_small_pdus(tmp_path: Path) -> No
         (0x1234, AnswerKind.UNKNOWN),
     ],
 )
-def test_a_status_decides_what_happens_next(tmp_path: Path, status: int, kind: AnswerKind) -> None:
+def test_point_50_a_status_decides_what_happens_next(tmp_path: Path, status: int, kind: AnswerKind) -> None:
     with archive_that_answers(status) as (archive, _):
-        answer = send(write_instance(tmp_path), archive, calling=WETREAD, deadline_s=20)
+        answer = send(write_instance(tmp_path), archive, calling=WETREAD, deadline_s=patient(20))
 
     assert (answer.status, answer.kind) == (status, kind)
     assert f"0x{status:04X}" in answer.because
@@ -170,7 +171,7 @@ def test_the_comment_of_the_archive_is_passed_on(tmp_path: Path) -> None:
     refusal = Dataset()
     refusal.Status, refusal.ErrorComment = 0xC000, "no such patient"
     with archive_that_answers(refusal) as (archive, _):
-        answer = send(write_instance(tmp_path), archive, calling=WETREAD, deadline_s=20)
+        answer = send(write_instance(tmp_path), archive, calling=WETREAD, deadline_s=patient(20))
 
     assert answer.because == "status 0xC000: it cannot understand the data set (no such patient)"
 
@@ -197,7 +198,7 @@ def test_an_archive_that_does_not_know_the_kind_of_object_refuses_it_by_name(tmp
         archive,
         received,
     ):
-        answer = send(file, archive, calling=WETREAD, deadline_s=20)
+        answer = send(file, archive, calling=WETREAD, deadline_s=patient(20))
 
     assert answer.kind is AnswerKind.REFUSED
     assert answer.because == "it does not accept Label Map Segmentation Storage"
@@ -207,7 +208,7 @@ def test_an_archive_that_does_not_know_the_kind_of_object_refuses_it_by_name(tmp
 def test_an_archive_that_does_not_take_the_transfer_syntax_gets_no_other_bytes(tmp_path: Path) -> None:
     file = write_instance(tmp_path, transfer_syntax=JPEG2000Lossless, change=_encapsulate)
     with archive_that_answers(0x0000) as (archive, received):
-        answer = send(file, archive, calling=WETREAD, deadline_s=20)
+        answer = send(file, archive, calling=WETREAD, deadline_s=patient(20))
 
     assert answer.kind is AnswerKind.REFUSED
     assert (
@@ -221,7 +222,10 @@ def test_an_archive_that_takes_only_implicit_vr_gets_the_same_values_in_it(tmp_p
     file = write_instance(tmp_path)
     with storescp(tmp_path / "in", accepts=("+xi",)) as archive:
         for _ in range(2):
-            assert send(file, peer(archive.port), calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+            assert (
+                send(file, peer(archive.port), calling=WETREAD, deadline_s=patient(20)).kind
+                is AnswerKind.ACCEPTED
+            )
         (received,) = archive.received()
         there = pydicom.dcmread(received)
     here = pydicom.dcmread(file)
@@ -232,7 +236,7 @@ def test_an_archive_that_takes_only_implicit_vr_gets_the_same_values_in_it(tmp_p
 def test_an_archive_that_takes_only_explicit_vr_gets_the_same_values_in_it(tmp_path: Path) -> None:
     file = write_instance(tmp_path, transfer_syntax=ImplicitVRLittleEndian)
     with archive_that_answers(0x0000) as (archive, received):
-        assert send(file, archive, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+        assert send(file, archive, calling=WETREAD, deadline_s=patient(20)).kind is AnswerKind.ACCEPTED
     explicit = DicomBytesIO(received[0])
     assert read_dataset(explicit, is_implicit_VR=False, is_little_endian=True) == pydicom.dcmread(file)
 
@@ -241,12 +245,12 @@ def test_the_other_vr_is_not_offered_where_the_site_does_not_allow_it(tmp_path: 
     file = write_instance(tmp_path)
     with archive_that_answers(0x0000, transfer_syntaxes=(ImplicitVRLittleEndian,)) as (archive, received):
         strict = archive.model_copy(update={"transfer_syntaxes": (str(ExplicitVRLittleEndian),)})
-        answer = send(file, strict, calling=WETREAD, deadline_s=20)
+        answer = send(file, strict, calling=WETREAD, deadline_s=patient(20))
         assert (answer.kind, answer.objects_to) == (AnswerKind.REFUSED, Objection.TRANSFER_SYNTAX)
         assert answer.because == "it does not accept CT Image Storage in Explicit VR Little Endian"
         assert received == []
         either = archive.model_copy(update={"transfer_syntaxes": (str(ImplicitVRLittleEndian),)})
-        assert send(file, either, calling=WETREAD, deadline_s=20).kind is AnswerKind.ACCEPTED
+        assert send(file, either, calling=WETREAD, deadline_s=patient(20)).kind is AnswerKind.ACCEPTED
     assert len(received) == 1
 
 
@@ -272,7 +276,7 @@ def test_dcmtk_without_segmentations_takes_the_rest_and_names_what_it_refuses(tm
         write_instance(tmp_path, sop_class=sop_class) for sop_class in (SegmentationStorage, CTImageStorage)
     ]
     with storescp(tmp_path / "in", accepts=("-xf", str(configuration), "Default")) as archive:
-        refused, taken = send_many(files, peer(archive.port), calling=WETREAD, deadline_s=20)
+        refused, taken = send_many(files, peer(archive.port), calling=WETREAD, deadline_s=patient(20))
     assert (refused.kind, refused.objects_to) == (AnswerKind.REFUSED, Objection.SOP_CLASS)
     assert refused.because == "it does not accept Segmentation Storage"
     assert taken.kind is AnswerKind.ACCEPTED
@@ -294,7 +298,7 @@ def test_a_rejected_association_is_tried_again_and_says_what_to_mend(
         other = AE("SOMEBODY")
         other.add_requested_context(CTImageStorage)
         first = other.associate(archive.host, archive.port)
-        answer = send(file, archive, calling=WETREAD, deadline_s=20)
+        answer = send(file, archive, calling=WETREAD, deadline_s=patient(20))
         first.release()
 
     assert answer.kind is AnswerKind.RETRY
@@ -305,7 +309,7 @@ def test_a_rejected_association_is_tried_again_and_says_what_to_mend(
 
 def test_an_archive_that_is_switched_off_is_tried_again(tmp_path: Path) -> None:
     port = free_port()
-    answer = send(write_instance(tmp_path), peer(port), calling=WETREAD, deadline_s=20)
+    answer = send(write_instance(tmp_path), peer(port), calling=WETREAD, deadline_s=patient(20))
 
     assert answer.kind is AnswerKind.RETRY
     assert answer.because == f"no connection to 127.0.0.1 port {port}: connection refused"
@@ -313,7 +317,7 @@ def test_an_archive_that_is_switched_off_is_tried_again(tmp_path: Path) -> None:
 
 def test_a_host_that_nobody_knows_is_tried_again(tmp_path: Path) -> None:
     nowhere = peer(104, host="archive.invalid")
-    answer = send(write_instance(tmp_path), nowhere, calling=WETREAD, deadline_s=20)
+    answer = send(write_instance(tmp_path), nowhere, calling=WETREAD, deadline_s=patient(20))
 
     assert answer.kind is AnswerKind.RETRY
     assert "archive.invalid is not known here" in answer.because
@@ -323,11 +327,29 @@ def test_one_association_carries_many_instances_in_their_order(tmp_path: Path) -
     files = [write_instance(tmp_path) for _ in range(30)]
     strange = write_instance(tmp_path, sop_class=SegmentationStorage)
     with archive_that_answers(0x0000) as (archive, received):
-        answers = send_many([*files[:10], strange, *files[10:]], archive, calling=WETREAD, deadline_s=30)
+        answers = send_many(
+            [*files[:10], strange, *files[10:]], archive, calling=WETREAD, deadline_s=patient(30)
+        )
 
     assert [index for index, answer in enumerate(answers) if answer.kind is AnswerKind.REFUSED] == [10]
     assert all(answer.kind is AnswerKind.ACCEPTED for answer in answers[:10] + answers[11:])
     assert all(file.read_bytes().endswith(data) for file, data in zip(files, received, strict=True))
+
+
+def test_point_49_results_of_every_kind_need_few_of_the_128_contexts_of_an_association(
+    tmp_path: Path,
+) -> None:
+    prefix = "1.2.840.10008.5.1.4.1.1."
+    kinds = [prefix + kind for kind in ("66.4", "66.7", "30", "481.3", "11.1", "11.8", "7", "7.4", "104.1",
+                                        "88.59", "88.22", "88.33", "88.34")]  # fmt: skip
+    files = [write_instance(tmp_path / kind, sop_class=kind) for kind in kinds]
+    with archive_that_answers(0x0000, sop_classes=tuple(kinds)) as (archive, received):
+        answers = send_many(files, archive, calling=WETREAD, deadline_s=patient(30))
+    assert {answer.kind for answer in answers} == {AnswerKind.ACCEPTED}
+    assert len(received) == len(kinds)
+    many = [write_instance(tmp_path / str(n), sop_class=f"{prefix}{n}") for n in range(65)]
+    with pytest.raises(ValueError, match="cannot be proposed on one association"):
+        send_many(many, archive, calling=WETREAD, deadline_s=patient(30))
 
 
 def test_a_file_that_is_gone_or_no_dicom_is_our_own_trouble(tmp_path: Path) -> None:
@@ -335,7 +357,7 @@ def test_a_file_that_is_gone_or_no_dicom_is_our_own_trouble(tmp_path: Path) -> N
     text.write_text("no image")
     for path in (tmp_path / "gone.dcm", text):
         with pytest.raises(ResultUnreadable, match=path.name):
-            send(path, peer(free_port()), calling=WETREAD, deadline_s=5)
+            send(path, peer(free_port()), calling=WETREAD, deadline_s=patient(5))
 
 
 @pytest.mark.peer

@@ -9,6 +9,7 @@ import pytest
 from dicom_node.settings import SpoolSettings
 from dicom_node.spool import INCOMING, INSTANCES, Room, Spool, SpoolBroken, SpoolFull, occupant
 from tests.dicom_node.datasets import digest_of
+from tests.patience import patient
 
 EMPTY_MARKS = {"hard_percent": 100, "resume_percent": 100, "reserve_bytes": 0}
 
@@ -158,7 +159,7 @@ def test_nothing_is_deleted_while_something_is_taken_in(spool: Spool) -> None:
     def take() -> None:
         with spool.taking():
             inside.set()
-            deleting.wait(5)
+            deleting.wait(patient(5))
             order.append("taken")
 
     def delete() -> None:
@@ -168,11 +169,11 @@ def test_nothing_is_deleted_while_something_is_taken_in(spool: Spool) -> None:
 
     threads = [threading.Thread(target=take)]
     threads[0].start()
-    inside.wait(5)
+    inside.wait(patient(5))
     threads.append(threading.Thread(target=delete))
     threads[1].start()
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert order == ["taken", "deleted"]
 

@@ -28,6 +28,7 @@ from dicom_node.upper_layer import (
 )
 from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of, digest_of_file, encoded
+from tests.patience import patient
 from tests.peers.loopback import until
 
 CT, EXPLICIT = Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1")
@@ -147,7 +148,7 @@ def echo_command() -> bytes:
 def line_to(node):
     """A connection with an association, and nobody to keep it honest."""
     with socket.create_connection(("127.0.0.1", node.port)) as line:
-        line.settimeout(15)
+        line.settimeout(patient(15))
         line.sendall(
             associate_request(
                 calling=AETitle("RAW"),
@@ -264,7 +265,7 @@ def test_a_sender_that_stops_or_trickles_is_put_out_in_time(start_node, limits, 
         if drip is not None:
             line.sendall(struct.pack(">BxIIBB", 4, 50_006, 50_002, CT_CONTEXT, 0))
         line.settimeout(0.05)
-        ends, over = time.monotonic() + 8, False
+        ends, over = time.monotonic() + patient(8), False
         while not over and time.monotonic() < ends:
             try:
                 over = line.recv(10) in (ABORT, b"") or True

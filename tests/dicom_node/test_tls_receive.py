@@ -39,6 +39,7 @@ from tests.dicom_node.conftest import Running
 from tests.dicom_node.datasets import ROOT, ct_slice, digest_of_file, write
 from tests.dicom_node.node_process import node_process
 from tests.dicom_node.objects import write_instance
+from tests.patience import patient
 from tests.peers.certificates import Pair
 from tests.peers.dcmtk import echoscu, storescu, tls_options
 from tests.peers.loopback import free_port, until
@@ -148,7 +149,7 @@ def test_our_own_sender_and_our_own_node_agree_over_tls(secure, callers: Callers
     node = secure()
     files = [write_instance(tmp_path, pixel_bytes=size) for size in (2, 70_000, 3_000_001, 16_384)]
 
-    answers = send_many(files, ourselves(node, callers), calling=AETitle("SCANNER"), deadline_s=20)
+    answers = send_many(files, ourselves(node, callers), calling=AETitle("SCANNER"), deadline_s=patient(20))
 
     assert [answer.kind for answer in answers] == [AnswerKind.ACCEPTED] * len(files), answers
     assert len(node.instances()) == len(files)
@@ -176,7 +177,7 @@ def test_silent_connections_keep_no_good_peer_waiting(secure, callers: Callers) 
 
     assert echo(node, callers) == 0
 
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < patient(2.0)
     for line in lines:
         line.close()
 
@@ -185,7 +186,7 @@ def test_a_silent_handshake_ends_in_time_and_is_told(secure, callers: Callers) -
     node = secure(handshake_s=0.3)
     (line,) = silent(tls_port(node), 1)
     with line:
-        line.settimeout(5)
+        line.settimeout(patient(5))
         assert line.recv(1) == b""
     until(lambda: refusals(node), within_s=5, what="the refusal is in the history")
     assert "does not finish within 0.3 s" in refusals(node)[0]
@@ -196,25 +197,25 @@ def test_a_byte_now_and_then_does_not_extend_the_handshake(secure) -> None:
     over = threading.Event()
     began = time.monotonic()
     try:
-        trickle(tls_port(node), over, every_s=0.05).join(10)
+        trickle(tls_port(node), over, every_s=0.05).join(patient(10))
     finally:
         over.set()
 
-    assert time.monotonic() - began < 3.0  # the hello alone has some 500 bytes
+    assert time.monotonic() - began < patient(3.0)  # the hello alone has some 500 bytes
     until(lambda: refusals(node), within_s=5, what="the refusal is in the history")
 
 
 def test_stopping_does_not_wait_for_silent_connections(callers: Callers, tmp_path: Path) -> None:
     port = free_port()
-    tls = {**files_of(callers), "port": port, "handshake_s": 30.0}
+    tls = {**files_of(callers), "port": port, "handshake_s": patient(30.0)}
     with node_process(tmp_path, node={"port": 0, "tls": tls}) as node:
         lines = silent(port, 5)
         began = time.monotonic()
 
         node.process.send_signal(signal.SIGTERM)
 
-        assert node.process.wait(10) == 0
-        assert time.monotonic() - began < 4.0
+        assert node.process.wait(patient(10)) == 0
+        assert time.monotonic() - began < patient(4.0)
         for line in lines:
             line.close()
 
@@ -240,7 +241,7 @@ def test_connections_over_tls_and_without_are_counted_together(
 def _say(port: int, data: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as line:
         line.sendall(data)
-        line.settimeout(10)
+        line.settimeout(patient(10))
         while line.recv(4096):
             pass
 
@@ -391,7 +392,10 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_open_associations_
     before = shown_by(node, callers)
     verification = ProposedContext(Uid("1.2.840.10008.5.1.4.1.1.2"), (Uid("1.2.840.10008.1.2.1"),))
     with associate(
-        ourselves(node, callers), calling=AETitle("SCANNER"), contexts=[verification], deadline=Deadline(20)
+        ourselves(node, callers),
+        calling=AETitle("SCANNER"),
+        contexts=[verification],
+        deadline=Deadline(patient(20)),
     ) as association:
         renewed = callers.authority.sign("node-renewed")
         shutil.copy(renewed.key, tmp_path / "node.key")
@@ -473,7 +477,7 @@ def test_many_associations_send_while_certificates_are_renewed(
             (tmp_path / "new").write_bytes(new.read_bytes())
             (tmp_path / "new").rename(tmp_path / old)
     for thread in threads:
-        thread.join(60)
+        thread.join(patient(60))
 
     assert codes == [0, 0, 0]
     assert len(node.instances()) == 24

@@ -9,6 +9,7 @@ import pytest
 from dicom_node.peers import PeerSettings
 from dicom_node.settings import NodeSettings
 from dicom_node.turnstile import Turnstile
+from tests.patience import patient
 
 SCANNER = PeerSettings(name="ct", ae_title="CT", host="ct.hospital", port=104, addresses=("10.1.0.0/16",))
 ARCHIVE = PeerSettings(
@@ -110,7 +111,7 @@ def test_who_has_waited_longest_without_asking_gives_way(door) -> None:
 
     assert at.reasons() == ["unassociated", "gave way"]
     assert at.told[-1][2] == "192.0.2.0"
-    eldest.settimeout(1)
+    eldest.settimeout(patient(1))
     assert eldest.recv(1) == b""
     assert at.turnstile.inside() == 16
 

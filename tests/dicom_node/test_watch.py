@@ -115,7 +115,9 @@ def test_without_rules_the_history_says_so(ledger: Ledger) -> None:
     ledger.record_arrivals([arrival(1)])
     watch(ledger).look()
 
-    assert notes(ledger) == [("", False, "no rule is configured: add a [[rule]] to wetread.toml")]
+    assert notes(ledger) == [
+        ("", False, "there is no rule: save some in the console, or add a [[rule]] to wetread.toml")
+    ]
     assert ledger.jobs_of(the_study(ledger)) == []
 
 

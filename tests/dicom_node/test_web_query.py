@@ -20,12 +20,13 @@ from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import peer
 from tests.dicom_node.web_peers import Request, number, says, uid, web_server
+from tests.patience import patient
 from tests.peers.certificates import authority
 from tests.peers.orthanc import orthanc
 from tests.peers.tls_proxy import tls_in_front_of
 
 STUDY, FIRST, SECOND, OTHER = (Uid(f"1.2.826.0.1.3680043.8.498.9.{n}") for n in (1, 2, 3, 4))
-ASKED = {"study": STUDY, "deadline_s": 10.0}
+ASKED = {"study": STUDY, "deadline_s": patient(10.0)}
 HELD = {FIRST: [f"{FIRST}.{n}" for n in range(3)], SECOND: [f"{SECOND}.{n}" for n in range(2)]}
 
 
@@ -137,7 +138,7 @@ def test_orthanc_counts_and_finds_what_it_was_given_behind_tls_and_a_certificate
         assert count_study(there, **ASKED) is None
         assert count_series(there, **ASKED) == SeriesCounts({}, CountedBy.SERIES)
 
-        send_many(files, peer(archive.dicom_port), calling=AETitle("WETREAD"), deadline_s=20)
+        send_many(files, peer(archive.dicom_port), calling=AETitle("WETREAD"), deadline_s=patient(20))
 
         assert count_study(there, **ASKED) == StudyCount(5, CountedBy.STUDY)
         assert count_series(there, **ASKED) == SeriesCounts({FIRST: 3, SECOND: 2}, CountedBy.SERIES)

@@ -31,6 +31,7 @@ from tests.dicom_node.web_peers import (
     uid,
     web_server,
 )
+from tests.patience import patient
 from tests.peers.certificates import Authority, authority
 from tests.peers.loopback import free_port
 
@@ -38,7 +39,7 @@ STUDY = Uid("1.2.826.0.1.3680043.8.498.9.1")
 FIVE = [{"0020000D": uid(STUDY), "00201208": number(5)}]
 
 
-def ask(peer: PeerSettings, deadline_s: float = 10.0) -> int | None:
+def ask(peer: PeerSettings, deadline_s: float = patient(10.0)) -> int | None:
     counted = count_study(peer, study=STUDY, deadline_s=deadline_s)
     return counted.instances if counted else None
 
@@ -78,7 +79,7 @@ def test_whatever_a_server_dribbles_ends_at_the_deadline(stalls: Answer) -> None
     began = time.monotonic()
     with web_server(stalls) as server, pytest.raises(PeerSilent, match=r"within 0\.5 s"):
         ask(server.peer, deadline_s=0.5)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
 
 
 @pytest.mark.fault
@@ -89,7 +90,7 @@ def test_a_handshake_that_never_ends_ends_at_the_deadline(trusted: Authority) ->
         peer = server.peer.model_copy(update={"web": WebPeerSettings(url=url, ca_file=trusted.ca)})
         with pytest.raises(PeerError):
             ask(peer, deadline_s=0.5)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
 
 
 def test_an_exchange_that_ends_in_time_leaves_no_thread_behind() -> None:
@@ -98,7 +99,7 @@ def test_an_exchange_that_ends_in_time_leaves_no_thread_behind() -> None:
         assert ask(server.peer) == 5
         timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
         for timer in timers:
-            timer.join(5)
+            timer.join(patient(5))
         assert not any(timer.is_alive() for timer in timers)
     assert threading.active_count() <= before
 

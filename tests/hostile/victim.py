@@ -58,6 +58,10 @@ def _links(folder: Path) -> Iterator[str]:
             yield str(each.readlink())
 
 
+#: A good peer whose echo takes longer was not answered.
+ECHO_S = 10.0
+
+
 def forget_peak(pid: int) -> None:
     """Count the peak of the process `pid` from now on (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -129,8 +133,8 @@ def store_message(
 class GoodPeer:
     """A scanner that asks for an echo on a fresh association, again and again, and notes how long it took."""
 
-    def __init__(self, port: int, *, every_s: float = 0.1, patience_s: float = 10.0) -> None:
-        self._port, self._every_s, self._patience_s = port, every_s, patience_s
+    def __init__(self, port: int, *, every_s: float = 0.1) -> None:
+        self._port, self._every_s, self._patience_s = port, every_s, ECHO_S
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="good-peer", daemon=True)
         self.took_s: list[float] = []

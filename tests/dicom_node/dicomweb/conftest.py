@@ -16,6 +16,7 @@ from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.server import Server, listen
 from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
 from tests.dicom_node.conftest import Running, ledger, migrated, node, start_node  # noqa: F401 (fixtures)
+from tests.patience import patient
 
 BOUNDARY = "wetread-test"
 
@@ -37,7 +38,7 @@ class Web:
 
     def get(self, path: str, accept: str | None = None, **headers: str) -> requests.Response:
         headers = {"Accept": accept, **headers} if accept else headers
-        return requests.get(f"{self.url}/{path}", headers=headers, timeout=30)
+        return requests.get(f"{self.url}/{path}", headers=headers, timeout=patient(30))
 
     def stow(self, *files: bytes, study: str | None = None, **headers: str) -> requests.Response:
         """Store files of Part 10 by hand."""
@@ -49,7 +50,7 @@ class Web:
                 "Accept": "application/dicom+json",
                 **headers,
             },
-            timeout=30,
+            timeout=patient(30),
         )
 
     def stored(self, *paths: Path) -> None:
@@ -78,7 +79,7 @@ def start_web(start_node: Callable[..., Running]) -> Iterator[Callable[..., Web]
             )
             readers = Readers(processes=web.decoders, limit_s=web.decode_s, bytes_max=web.decode_bytes_max)
             stack.callback(readers.close)
-            listening = listen(web)
+            listening = listen(web, "dicomweb")
             ready = threading.Event()
             app = DicomWeb(site, running.ledger, running.spool, readers).app()
             server = Server(app, web, ready.set)
@@ -87,11 +88,11 @@ def start_web(start_node: Callable[..., Running]) -> Iterator[Callable[..., Web]
 
             def stop() -> None:
                 server.should_exit = True
-                thread.join(15)
+                thread.join(patient(15))
                 assert not thread.is_alive()
 
             stack.callback(stop)
-            assert ready.wait(10)
+            assert ready.wait(patient(10))
             return Web(running, listening.getsockname()[1])
 
         yield start

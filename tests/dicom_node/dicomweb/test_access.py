@@ -16,6 +16,7 @@ from dicom_node.dicomweb.settings import DicomWebSettings
 from ledger import journal
 from tests.dicom_node.datasets import ct_slice, write
 from tests.dicom_node.dicomweb.conftest import BOUNDARY, Web, multipart
+from tests.patience import patient
 from tests.peers.loopback import until
 
 STUDY = "1.2.826.0.1.3680043.8.498.77.1"
@@ -51,7 +52,7 @@ def test_web_pages_from_elsewhere_are_kept_out(start_web) -> None:
     allowed = web.get("studies", Origin="https://viewer.example")
     assert allowed.headers["Access-Control-Allow-Origin"] == "https://viewer.example"
     preflight = requests.options(
-        f"{web.url}/studies", headers={"Origin": "https://viewer.example"}, timeout=10
+        f"{web.url}/studies", headers={"Origin": "https://viewer.example"}, timeout=patient(10)
     )
     assert preflight.status_code == 204
     assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
@@ -67,6 +68,7 @@ def test_every_answer_says_how_browsers_shall_treat_it(web: Web) -> None:
         assert "server" not in headers
 
 
+@pytest.mark.usefixtures("journal_as_before")
 def test_the_log_names_no_patient_and_no_study(web: Web, tmp_path: Path) -> None:
     stream = io.StringIO()
     journal.configure(json=True, stream=stream)
@@ -126,7 +128,7 @@ def test_a_report_has_no_picture(web: Web, tmp_path: Path) -> None:
 
 
 def test_headers_beyond_measure_end_the_connection(web: Web) -> None:
-    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=patient(10)) as peer:
         peer.sendall(b"GET /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: ")
         answer = b""
         try:
@@ -161,7 +163,7 @@ def test_headers_beyond_measure_end_the_connection(web: Web) -> None:
 )
 def test_a_broken_upload_is_refused_and_leaves_nothing(web: Web, content_type, body, status) -> None:
     answer = requests.post(
-        f"{web.url}/studies", data=body, headers={"Content-Type": content_type}, timeout=10
+        f"{web.url}/studies", data=body, headers={"Content-Type": content_type}, timeout=patient(10)
     )
     assert answer.status_code == status, answer.text
     assert web.node.instances() == {}
@@ -184,7 +186,7 @@ def test_the_body_may_come_in_any_pieces(web: Web, tmp_path: Path) -> None:
         f"{web.url}/studies",
         data=(body[n : n + 7] for n in range(0, len(body), 7)),
         headers={"Content-Type": f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'},
-        timeout=30,
+        timeout=patient(30),
     )
     assert answer.status_code == 200
     assert len(web.node.instances()) == 2
@@ -211,7 +213,7 @@ def test_silent_and_greedy_clients_are_let_go(start_web, tmp_path: Path) -> None
     for words in (b"", b"GET /dicom", half, asks):
         peer = socket.socket()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        peer.settimeout(10)
+        peer.settimeout(patient(10))
         peer.connect(("127.0.0.1", web.port))
         peer.sendall(words)
         peers.append(peer)
@@ -244,6 +246,6 @@ def test_a_damaged_spool_file_is_a_refusal_and_no_crash(web: Web, tmp_path: Path
 
 
 def test_small_answers_wait_for_no_acknowledgement() -> None:
-    with listen(DicomWebSettings(port=0)) as listening:
+    with listen(DicomWebSettings(port=0), "dicomweb") as listening:
         with socket.create_connection(listening.getsockname()) as _, listening.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -14,6 +14,7 @@ from dicom_node.dicomweb.reader import BULK_BYTES, metadata
 from ledger.identifiers import Uid
 from tests.dicom_node.datasets import ct_slice, encoded, write
 from tests.dicom_node.dicomweb.conftest import Web, as_json, values
+from tests.patience import patient
 
 JSON = {"Accept": "application/dicom+json"}
 STUDY, SERIES = "1.2.826.0.1.3680043.8.498.77.1", "1.2.826.0.1.3680043.8.498.77.1.1"
@@ -150,8 +151,8 @@ def test_the_metadata_of_many_instances_come_whole_and_in_their_order(
     web = start_web(decoders=2)
     web.stored(*write(tmp_path / "in", *(ct_slice(n) for n in range(1, 41))))
     url = f"{web.url}/studies/{STUDY}/metadata"
-    found = requests.get(url, headers=JSON, timeout=30).json()
-    held = requests.get(f"{web.url}/studies/{STUDY}/instances", headers=JSON, timeout=30).json()
+    found = requests.get(url, headers=JSON, timeout=patient(30)).json()
+    held = requests.get(f"{web.url}/studies/{STUDY}/instances", headers=JSON, timeout=patient(30)).json()
     uids = [values(each, "00080018")[0] for each in found]
     assert len(set(uids)) == 40
     assert set(uids) == {values(each, "00080018")[0] for each in held}
@@ -171,7 +172,7 @@ def test_what_cannot_be_read_is_never_left_out_in_silence(
     path.unlink()
     path.write_bytes(b"no longer DICOM" * 100)
     try:
-        answer = requests.get(f"{web.url}/studies/{STUDY}/metadata", headers=JSON, timeout=30)
+        answer = requests.get(f"{web.url}/studies/{STUDY}/metadata", headers=JSON, timeout=patient(30))
         whole = answer.status_code == 200
     except requests.exceptions.ChunkedEncodingError:
         whole = False  # It was on its way already: cut, so that nobody takes it for the whole.

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from dicom_node.dicomweb.app import ROOT
+from tests.patience import patient
 from tests.peers.certificates import Authority, authority
 from tests.peers.loopback import until
 
@@ -19,18 +20,20 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def shown_at(port: int) -> str:
-    return ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=patient(10))
 
 
 def test_viewers_ask_over_https_and_plain_http_gets_nothing(start_web, ours: Authority) -> None:
     pair = ours.sign("web")
     web = start_web(tls={"certificate_file": pair.certificate, "key_file": pair.key})
 
-    answer = requests.get(f"https://127.0.0.1:{web.port}{ROOT}/studies", verify=str(ours.ca), timeout=30)
+    answer = requests.get(
+        f"https://127.0.0.1:{web.port}{ROOT}/studies", verify=str(ours.ca), timeout=patient(30)
+    )
 
     assert answer.status_code in (200, 204)
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"http://127.0.0.1:{web.port}{ROOT}/studies", timeout=30)
+        requests.get(f"http://127.0.0.1:{web.port}{ROOT}/studies", timeout=patient(30))
 
 
 def test_with_a_ca_clients_need_a_certificate(start_web, ours: Authority, tmp_path: Path) -> None:
@@ -40,7 +43,7 @@ def test_with_a_ca_clients_need_a_certificate(start_web, ours: Authority, tmp_pa
 
     def ask(cert: tuple[str, str] | None) -> int:
         url = f"https://127.0.0.1:{web.port}{ROOT}/studies"
-        return requests.get(url, verify=str(ours.ca), cert=cert, timeout=30).status_code
+        return requests.get(url, verify=str(ours.ca), cert=cert, timeout=patient(30)).status_code
 
     assert ask((str(viewer.certificate), str(viewer.key))) in (200, 204)
     for cert in (None, (str(stranger.certificate), str(stranger.key))):
@@ -67,7 +70,9 @@ def test_a_silent_client_keeps_nobody_waiting(start_web, ours: Authority) -> Non
     web = start_web(tls={"certificate_file": pair.certificate, "key_file": pair.key})
     lines = [socket.create_connection(("127.0.0.1", web.port), 10) for _ in range(5)]
 
-    answer = requests.get(f"https://127.0.0.1:{web.port}{ROOT}/studies", verify=str(ours.ca), timeout=5)
+    answer = requests.get(
+        f"https://127.0.0.1:{web.port}{ROOT}/studies", verify=str(ours.ca), timeout=patient(5)
+    )
 
     assert answer.status_code in (200, 204)
     for line in lines:
