@@ -1,4 +1,4 @@
-# The operator's command line: `docker compose run --rm console status`. No torch in here.
+# The console, and the operator's command line: `docker compose exec console wetread status`. No torch in here.
 FROM python:3.12.12-slim-bookworm AS build
 WORKDIR /build
 RUN python -m venv /opt/wetread
@@ -22,6 +22,8 @@ COPY --from=build /opt/wetread /opt/wetread
 ENV PATH=/opt/wetread/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 WETREAD_CONFIG=/etc/wetread/wetread.toml
 USER 10001:10001
 WORKDIR /data
+EXPOSE 11181
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 CMD ["wetread", "status", "--ping"]
 ENTRYPOINT ["wetread"]
-CMD ["status", "--watch"]
+STOPSIGNAL SIGTERM
+CMD ["console"]

@@ -12,6 +12,10 @@ printf '%s' "$queue" >secrets/queue_password
 printf 'postgresql+pg8000://wetread:%s@postgresql:5432/wetread' "$ledger" >secrets/ledger_url
 printf 'redis://:%s@redis:6379/0' "$queue" >secrets/queue_url
 printf '{"RegisteredUsers": {"wetread": "%s"}}' "$archive" >secrets/orthanc.secret.json
+# The console speaks TLS. Browsers will not know this certificate: put one of your hospital's in its place.
+openssl req -x509 -newkey rsa:3072 -nodes -days 825 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -keyout secrets/console_key.pem 2>/dev/null >secrets/console_certificate
+cat secrets/console_key.pem >secrets/console_key && rm secrets/console_key.pem
 # Compose mounts secret files as they are: the containers' users must be able to read them.
 chmod 0444 secrets/*
 chmod 0711 secrets

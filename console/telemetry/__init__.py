@@ -1,0 +1,1 @@
+"""Traces: the journey of one study as spans, for sites that collect such things (OpenTelemetry)."""

@@ -1,0 +1,1 @@
+"""The same for programs: JSON under /api/v1, described by OpenAPI."""

@@ -1,0 +1,1 @@
+"""The pages: one chapter each, which asks the ledger, and renders what it made of the answers."""

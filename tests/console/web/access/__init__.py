@@ -1,0 +1,1 @@
+"""Who is let into the console, and to do what."""
