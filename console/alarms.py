@@ -11,7 +11,9 @@ from dicom_node.settings import SpoolSettings
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.event import EventRecord
 from ledger.job import JobRecord
-from ledger.overview import Counts
+from ledger.notification import NotificationRecord, NotificationState
+from ledger.pause import Pause, PauseKind
+from ledger.present import Present
 from ledger.result import Role
 from ledger.settings import LedgerSettings
 from ledger.study import StudyRecord
@@ -29,12 +31,13 @@ QUEUE_S = 600.0  # Longer than any job of a built-in model on a slow machine.
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """One thing to look at. `kind` is for programs, `words` for people; `urgent` means that work stands
-    still.
+    still. `about` tells those of one kind apart: a peer, a receiver, a file.
     """
 
     kind: str
     words: str
     urgent: bool = True
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Disk:
 
 
 def alarms(
-    counts: Counts,
+    present: Present,
     disk: Disk | None,
     spool: SpoolSettings,
     *,
@@ -66,7 +69,7 @@ def alarms(
     settled well, `declined` those that ended, the latest first, `refusals` what was said to senders lately,
     `incomplete` studies that were closed so lately, the latest first.
     """
-    found = [*disk_alarms(disk, spool), *_queue(counts)]
+    found = [*disk_alarms(disk, spool), *_queue(present)]
     found += [
         Alarm("job parked", f"job {job.id} ({job.model}) is parked: {job.because}  →  wetread show {job.id}")
         for job in parked
@@ -79,9 +82,9 @@ def alarms(
         studies = "1 study was" if len(incomplete) == 1 else f"{len(incomplete)} studies were"
         words = f"{studies} closed incomplete in the last day; the last: {last.closed_because}"
         found.append(Alarm("incomplete", f"{words}  →  wetread show {last.study}", False))
-    if counts.quarantined:
-        one = counts.quarantined == 1
-        files = "1 received file lies" if one else f"{counts.quarantined} received files lie"
+    if present.quarantined:
+        one = present.quarantined == 1
+        files = "1 received file lies" if one else f"{present.quarantined} received files lie"
         found.append(
             Alarm(
                 "quarantine",
@@ -144,9 +147,9 @@ def ledger_disk_alarms(ledger: LedgerSettings, spool: SpoolSettings) -> list[Ala
     return [Alarm("ledger disk full", f"{words} until {needed} are free")]
 
 
-def _queue(counts: Counts) -> list[Alarm]:
-    if counts.oldest_queued_s is not None and counts.oldest_queued_s > QUEUE_S:
-        since = duration(counts.oldest_queued_s)
+def _queue(present: Present) -> list[Alarm]:
+    if present.oldest_queued_s is not None and present.oldest_queued_s > QUEUE_S:
+        since = duration(present.oldest_queued_s)
         return [
             Alarm(
                 "queue",
@@ -172,6 +175,7 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
                 Alarm(
                     "delivery parked",
                     f"{peer} refused {results} for good: {refused[-1].because}  →  {again}",
+                    about=peer,
                 )
             )
         if failing:
@@ -179,8 +183,52 @@ def _deliveries(deliveries: list[DeliveryRecord], now: float) -> list[Alarm]:
             soon = f"in {duration(due - now)}" if due > now else "now"
             waiting_results = "1 result waits" if len(failing) == 1 else f"{len(failing)} results wait"
             words = f"{peer} is away: {waiting_results}, next attempt {soon} ({failing[-1].because})"
-            found.append(Alarm("peer away", f"{words}  →  wetread echo {peer}"))
+            found.append(Alarm("peer away", f"{words}  →  wetread echo {peer}", about=peer))
     return found
+
+
+def notification_alarms(notifications: Iterable[NotificationRecord], now: float) -> list[Alarm]:
+    """Who wanted to be told, and refuses or is away; `notifications` are those that wait or are parked."""
+    found = []
+    ordered = sorted(notifications, key=lambda one: (one.receiver, one.id))
+    for receiver, group in groupby(ordered, key=lambda one: one.receiver):
+        theirs = list(group)
+        refused = [one for one in theirs if one.state is NotificationState.PARKED]
+        failing = [one for one in theirs if one not in refused and one.attempts and one.next_attempt_at > now]
+        if refused:
+            messages = "1 message" if len(refused) == 1 else f"{len(refused)} messages"
+            first = refused[0].job_id
+            again = f"wetread notify retry {receiver}"
+            if first is not None:
+                again = f"wetread retry {first}" + (" …" if len(refused) > 1 else "")
+            words = f"{receiver} refused {messages} for good: {refused[-1].because}  →  {again}"
+            found.append(Alarm("notification parked", words, about=receiver))
+        if failing:
+            waits = "1 message waits" if len(failing) == 1 else f"{len(failing)} messages wait"
+            words = (
+                f"{receiver} is not told: {waits} ({failing[-1].because})  →  wetread notify test {receiver}"
+            )
+            found.append(Alarm("receiver away", words, about=receiver))
+    return found
+
+
+def pause_alarms(pauses: Iterable[Pause], now: float) -> list[Alarm]:
+    """What operators hold still: one line each, so that nobody forgets it."""
+    waits = {
+        PauseKind.MODEL: "its jobs wait",
+        PauseKind.WORKER: "it takes no jobs",
+        PauseKind.PEER: "results for it wait here",
+    }
+    return [
+        Alarm(
+            "paused",
+            f"{one.kind} {one.name} is paused {one.said}, since {clock_time(one.since, now)}: "
+            f"{waits[one.kind]}  →  wetread resume {one.kind} {one.name}",
+            False,
+            about=f"{one.kind} {one.name}",
+        )
+        for one in pauses
+    ]
 
 
 def _declined(settled: Iterable[DeliveryRecord]) -> list[Alarm]:
@@ -189,7 +237,7 @@ def _declined(settled: Iterable[DeliveryRecord]) -> list[Alarm]:
     for one in settled:
         latest.setdefault((one.peer, one.result.role), one)
     return [
-        Alarm("delivery declined", f"{peer} does not take every result: {one.because}", False)
+        Alarm("delivery declined", f"{peer} does not take every result: {one.because}", False, peer)
         for (peer, _), one in sorted(latest.items())
         if one.state is DeliveryState.DECLINED
     ]

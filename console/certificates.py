@@ -65,15 +65,15 @@ def _judge(one: _Shown, now: float) -> Alarm | None:
             return None  # Not for this user to read; the node says at its start what it cannot read.
         because = error.strerror if isinstance(error, OSError) else str(error)
         words = f"the {_what(one)} {one.path} cannot be used: {because}; one loaded before goes on"
-        return Alarm("certificate", words)
+        return Alarm("certificate", words, about=str(one.path))
     # The first is the one that is shown. Of those that we believe one that is good is enough.
     ends_at = certificates[0].ends_at if one.ours else max(each.ends_at for each in certificates)
     if ends_at <= now:
         words = f"the {_what(one)} {one.path} expired {duration(now - ends_at)} ago: {_then(one)}"
-        return Alarm("certificate expired", words)
+        return Alarm("certificate expired", words, about=str(one.path))
     if ends_at - now <= WARN_S:
         words = f"the {_what(one)} {one.path} expires in {duration(ends_at - now)}: {_then(one)} then"
-        return Alarm("certificate expires", words, False)
+        return Alarm("certificate expires", words, False, str(one.path))
     return None
 
 

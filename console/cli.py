@@ -8,6 +8,7 @@ understood. Commands import what they need when they run, so that `wetread statu
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -16,12 +17,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from console.accounts_cli import accounts_app, audit_app
 from console.complaints import SettingsRefused
 from console.models_cli import models_app
+from console.remote_cli import REMOTE, remote_app
+from console.rules_cli import rules_app
+from console.steer_cli import add_steering
+from console.viewer.cli import viewer_app
 from ledger.errors import WetreadError
 
 if TYPE_CHECKING:
     from console.settings import Site
+    from ledger.profile import Profile
     from ledger.store.ledger import Ledger
 
 app = typer.Typer(
@@ -67,6 +74,12 @@ Data = Annotated[
 ]
 LedgerUrl = Annotated[str | None, typer.Option("--ledger", help="Database URL, instead of \\[ledger] url.")]
 QueueUrl = Annotated[str | None, typer.Option("--queue", help="Redis URL, instead of \\[queue] url.")]
+ProfileName = Annotated[
+    str,
+    typer.Option(
+        "--profile", help="What whoever gets the results can show: ohif, slicer, weasis, plain-pacs or air."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs, instead of a table for people.")]
 
 
@@ -90,7 +103,7 @@ def serve(config: Config = None, data: Data = None) -> None:
     from console import serve as serving
 
     _journal()
-    serving.serve(_site(config, data), _console())
+    serving.serve(_site(config, data), _file(config), _console())
 
 
 @app.command(rich_help_panel=_RUN)
@@ -100,6 +113,15 @@ def node(config: Config = None, data: Data = None, ledger: LedgerUrl = None) -> 
 
     _journal()
     serving.serve_node(_site(config, data, ledger=ledger), _console())
+
+
+@app.command("console", rich_help_panel=_RUN)
+def console_alone(config: Config = None, data: Data = None, ledger: LedgerUrl = None) -> None:
+    """Run the console alone: the pages that show and steer everything. `wetread serve` runs one too."""
+    from console import serve as serving
+
+    _journal()
+    serving.serve_console(_site(config, data, ledger=ledger), _file(config), _console())
 
 
 @app.command(rich_help_panel=_RUN)
@@ -133,6 +155,15 @@ def run(
     device: Annotated[
         str, typer.Option(help='"cpu", "cuda:0", or "auto": the GPU if there is one.')
     ] = "auto",
+    profile: ProfileName = "ohif",
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--with", help='A kind of object beside those of the profile: "structure-set".'),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='A setting of the model, as a rule gives it: "least_mm=6".'),
+    ] = None,
     config: Config = None,
     data: Data = None,
 ) -> None:
@@ -141,10 +172,19 @@ def run(
     Every series that the model is made for is analysed; the others are listed with the reason.
     """
     from console.local_zone import local_zone
-    from console.run import run_folder
+    from console.run import run_folder, settings_said
 
-    time_zone, models = local_zone(os.environ.get("TZ")), _site(config, data).models_settings()
-    run_folder(model, folder, out, device, _console(), time_zone=time_zone, models=models)
+    run_folder(
+        model,
+        folder,
+        out,
+        device,
+        _console(),
+        time_zone=local_zone(os.environ.get("TZ")),
+        models=_site(config, data).models_settings(),
+        profile=_profile(profile, also or ()),
+        settings=settings_said(settings or ()),
+    )
 
 
 @app.command(rich_help_panel=_RUN)
@@ -158,13 +198,17 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(help="Work in this folder (new or empty). Default: a temporary one.")
     ] = None,
+    profile: ProfileName = "ohif",
+    model: Annotated[
+        str, typer.Option(help="Which of the models that come with Wetread; each has a phantom of its own.")
+    ] = "lung_ct",
 ) -> None:
     """Show the whole journey in about a minute: scanner, node, worker, archive, all real, all on this
     machine.
     """
     from console.demo import demo as show_demo
 
-    show_demo(dicom, keep, _console())
+    show_demo(dicom, keep, _console(), profile=_profile(profile).name, model=model)
 
 
 # Watch
@@ -218,6 +262,19 @@ def show(
     show_one(site, _open(site), what, _console(), as_json=as_json, patient=patient)
 
 
+@app.command(rich_help_panel=_WATCH)
+def worklist(
+    config: Config = None,
+    data: Data = None,
+    limit: Annotated[int, typer.Option(help="How many workitems to list.", min=1, max=1000)] = 50,
+) -> None:
+    """The workitems of task managers (\\[peer.worklist]): where each stands, and why."""
+    from console.worklist import print_worklist
+
+    site = _site(config, data)
+    print_worklist(site, _open(site), _console(), limit=limit)
+
+
 # Decide
 
 
@@ -232,9 +289,10 @@ def retry(
 
     A job that is done keeps its results: only its parked, declined and cancelled deliveries are opened again.
     """
+    from console.acting import at_the_terminal
     from console.decide import retry as retry_job
 
-    _console().print(retry_job(_open(_site(config, data)), job, because))
+    _console().print(retry_job(_open(_site(config, data)), job, because, by=at_the_terminal()))
 
 
 @app.command(rich_help_panel=_DECIDE)
@@ -245,9 +303,10 @@ def cancel(
     data: Data = None,
 ) -> None:
     """Withdraw a job, or what is not yet delivered of a job that is done. Nothing is deleted."""
+    from console.acting import at_the_terminal
     from console.decide import cancel as cancel_job
 
-    _console().print(cancel_job(_open(_site(config, data)), job, because))
+    _console().print(cancel_job(_open(_site(config, data)), job, because, by=at_the_terminal()))
 
 
 @app.command(rich_help_panel=_DECIDE)
@@ -340,6 +399,22 @@ def echo(
 
 
 @app.command(rich_help_panel=_SET_UP)
+def doctor(
+    peer: Annotated[str, typer.Argument(help="Name of a [\\[peer]].")],
+    config: Config = None,
+) -> None:
+    """Look at a peer step by step, from its host name to what proves that it has a result. Exit code 1 where
+    something is ill.
+
+    Nothing is stored anywhere. It ends within half a minute, whatever the peer does.
+    """
+    from console.doctor import print_examination
+
+    if not print_examination(_site(config, None), peer, _console()):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_SET_UP)
 def rebuild(config: Config = None, data: Data = None) -> None:
     """Fill an empty ledger again from the images in the spool, after the database was lost."""
     from console.rebuild import rebuild as rebuild_ledger
@@ -348,11 +423,34 @@ def rebuild(config: Config = None, data: Data = None) -> None:
     rebuild_ledger(_site(config, data), _console())
 
 
+def _file(config: Path | None) -> Path | None:
+    from console.settings import find_file
+
+    return find_file(config)
+
+
 def _site(config: Path | None, data: Path | None, **urls: str | None) -> "Site":
     from console.local_zone import local_zone
     from console.settings import find_file, load_site
 
     return load_site(find_file(config), data, time_zone=local_zone(os.environ.get("TZ")), **urls)
+
+
+def _profile(name: str, also: Sequence[str] = ()) -> "Profile":
+    from pydantic import ValidationError
+
+    from dicom_node.profile_settings import ProfileSettings
+    from ledger.errors import SiteError
+    from ledger.profile import PROFILES
+
+    if name not in PROFILES:
+        raise SiteError(f"there is no profile {name!r}: take {', '.join(PROFILES)}")
+    if not also:
+        return PROFILES[name]
+    try:
+        return ProfileSettings.model_validate({"like": name, "with": tuple(also)}).profile
+    except ValidationError as error:
+        raise SiteError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _open(site: "Site") -> "Ledger":
@@ -365,7 +463,52 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
+notify_app = typer.Typer(
+    no_args_is_help=True, help="Who is told that a run has ended, or of alarms: \\[[notify]]."
+)
+
+
+@notify_app.command("test")
+def notify_test(
+    name: Annotated[str, typer.Argument(help="Name of a [\\[notify]].")],
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Send a test message about nobody, and print what the receiver answered.
+
+    HL7 v2 says in MSH-11 that it is for training; a FHIR server keeps a report on a patient called Test.
+    """
+    from console.notify import test_receiver
+
+    taken, sentence = test_receiver(_site(config, data), name)
+    _console().print(sentence)
+    if not taken:
+        raise typer.Exit(1)
+
+
+@notify_app.command("retry")
+def notify_retry(
+    name: Annotated[str, typer.Argument(help="Name of a [\\[notify]].")],
+    because: Annotated[str, typer.Option(help="Goes into the history.")] = "asked for on the command line",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Send again all that the receiver refused, or that was withdrawn."""
+    from console.acting import at_the_terminal
+    from console.notify import retry_receiver
+
+    ledger = _open(_site(config, data))
+    _console().print(retry_receiver(ledger, name, because, by=at_the_terminal()))
+
+
+app.add_typer(notify_app, name="notify", rich_help_panel=_SET_UP)
+add_steering(app, _site, _open)
+app.add_typer(accounts_app(_site, _open), name="account", rich_help_panel=_SET_UP)
+app.add_typer(audit_app(_site, _open), name="audit", rich_help_panel=_WATCH)
+app.add_typer(remote_app(), name="remote", rich_help_panel=_WATCH)
 app.add_typer(models_app(_site, _open), name="models", rich_help_panel=_SET_UP)
+app.add_typer(rules_app(_site, _open), name="rules", rich_help_panel=_SET_UP)
+app.add_typer(viewer_app(_site), name="viewer", rich_help_panel=_SET_UP)
 
 
 def _journal() -> None:
@@ -375,6 +518,11 @@ def _journal() -> None:
     journal.configure(json=not sys.stderr.isatty())
 
 
+def where_asked(arguments: list[str], *, elsewhere: bool) -> list[str]:
+    """The arguments, with `remote` before a command that a console elsewhere can answer, if one is named."""
+    return ["remote", *arguments] if elsewhere and arguments[:1] and arguments[0] in REMOTE else arguments
+
+
 def main() -> None:
     """The console script: failures are sentences on standard error, never a traceback of our own errors."""
     if armed := os.environ.get("WETREAD_FAILPOINT"):
@@ -382,7 +530,7 @@ def main() -> None:
 
         arm(armed)
     try:
-        app()
+        app(args=where_asked(sys.argv[1:], elsewhere="WETREAD_CONSOLE" in os.environ))
     except SettingsRefused as refused:
         _complain(refused)
         sys.exit(2)

@@ -29,6 +29,12 @@ def sentences(error: ValidationError, whole: type[BaseModel], path: Path | None)
     yield from dict.fromkeys(told)
 
 
+def located(error: ValidationError, whole: type[BaseModel]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """The same about what came from no file, each with its place: ("rule", 2, "at_least")."""
+    for detail in map(_joined, error.errors(include_url=False)):
+        yield tuple(detail["loc"]), _sentence(detail, whole)
+
+
 def _joined(detail: ErrorDetails) -> ErrorDetails:
     """Where a value may be of several types, pydantic complains once for each; one sentence is enough."""
     if detail["loc"] and detail["loc"][-1] in ("str", "int", "float", "bool"):

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.board import Board
+from console.built_in_rules import built_in, rule_for
 from console.companion import Companion, companion
 from console.demo_follow import STAGES, follow
 from console.demo_proof import Proof, prove
@@ -28,7 +29,10 @@ from console.settings import Site, load_site
 from console.tables import findings_table
 from console.tree import python
 from ledger.errors import SiteError, WetreadError
+from ledger.profile import DEFAULT
 from ledger.store.ledger import Ledger
+from models.manifest import Manifest
+from models.training.own_kind import OWN_KIND, write_own_kind
 from models.training.phantom_series import write_series
 from models.training.phantoms import Phantom, chest
 
@@ -51,6 +55,9 @@ port = {node_port}
 [dicomweb]
 port = 0             # any free one
 
+[console]
+port = 0
+
 [closing]
 quiet_s = 1.5        # shorter than for a hospital: nobody likes to wait in a demo
 
@@ -66,19 +73,27 @@ ae_title = "{archive}"
 confirm = "answer"
 host = "127.0.0.1"
 port = {archive_port}
+profile = "{profile}"
 
 [[rule]]
-name = "chest CT"
-model = "lung_ct"
-modality = "CT"
-at_least = 20
-choose = "thinnest"
+{rule}
 deliver_to = ["archive"]
 """
 
+DEMO_MODEL = "lung_ct"
+_CHEST_RULE = """name = "chest CT"
+model = "lung_ct"
+modality = "CT"
+at_least = 20
+choose = "thinnest\""""
+
 _HEADING = """
-  [bold]Wetread[/] takes one chest CT from a scanner to the archive. Not a medical device.
+  [bold]Wetread[/] takes {what} from a scanner to the archive. Not a medical device.
 """
+
+
+class NoDemo(SiteError):
+    """A demo was asked for of a model that does not come with Wetread."""
 
 
 class DemoFailed(WetreadError):
@@ -93,17 +108,35 @@ class Images:
     phantom: Phantom | None
 
 
-def demo(dicom: Path | None, keep: Path | None, console: Console) -> None:
-    """Run the demo. Raises `WetreadError` where any part of it is not true."""
+def demo(
+    dicom: Path | None,
+    keep: Path | None,
+    console: Console,
+    *,
+    profile: str = DEFAULT.name,
+    model: str = DEMO_MODEL,
+) -> None:
+    """Run the demo of a built-in model, with an archive of that profile. Raises `WetreadError` where any of
+    it is untrue.
+    """
     began = time.monotonic()
+    manifest = _built_in(model)
     folder = _folder(keep)
     board = Board(console, ["images", "started", "sent", *STAGES, "re-read"])
-    console.print(_HEADING)
+    what = "one chest CT" if model == DEMO_MODEL else f"what {model} is for"
+    console.print(_HEADING.format(what=what))
     try:
         with ExitStack() as stack:
             with board.shown():
-                images = _images(dicom, folder, board)
-                proof = _journey(images, folder, board, stack)
+                images = _images(dicom, folder, board, model)
+                proof = _journey(
+                    images,
+                    folder,
+                    board,
+                    stack,
+                    profile,
+                    _CHEST_RULE if model == DEMO_MODEL else rule_for(manifest),
+                )
             console.print(_ending(proof, folder, time.monotonic() - began))
     except KeyboardInterrupt:
         if keep is None:
@@ -118,6 +151,16 @@ def demo(dicom: Path | None, keep: Path | None, console: Console) -> None:
         raise DemoFailed("; ".join(proof.complaints))
 
 
+def _built_in(model: str) -> Manifest:
+    """Raise `NoDemo` for what does not come with Wetread: nobody here could make images for it."""
+    here = {manifest.name: manifest for manifest in built_in()}
+    if model not in here or model not in OWN_KIND:
+        raise NoDemo(
+            f"there is no demo of {model!r}: the models that come with Wetread are {', '.join(here)}"
+        )
+    return here[model]
+
+
 def _folder(keep: Path | None) -> Path:
     if keep is None:
         # Stays when the demo ends: the archive's files and the picture are what one wants to look at.
@@ -129,13 +172,18 @@ def _folder(keep: Path | None) -> Path:
     return folder
 
 
-def _images(dicom: Path | None, folder: Path, board: Board) -> Images:
+def _images(dicom: Path | None, folder: Path, board: Board, model: str) -> Images:
     if dicom is not None:
         board.begin("images", f"reading {dicom}")
         files = sendable(sorted(path for path in dicom.rglob("*") if path.is_file()))
         board.good("images", f"{len(files)} DICOM instances in {dicom}")
         return Images(files, None)
-    board.begin("images", "building a chest phantom whose right answer is known")
+    board.begin("images", f"building a phantom for {model}")
+    if model != DEMO_MODEL:
+        files = sendable(write_own_kind(model, folder / "scanner", seed=int(time.time()) % 1000))
+        count = f"{len(files)} images" if len(files) > 1 else "one image"
+        board.good("images", f"{count}: a phantom of what {model} is for")
+        return Images(files, None)
     # Another chest each time: nobody shall think that the answer was prepared.
     phantom = chest(_SHAPE, seed=int(time.time()) % 1_000_000, emphysema=_EMPHYSEMA)
     files = sendable(write_series(phantom, folder / "scanner", accession="DEMO-1"))
@@ -146,9 +194,11 @@ def _images(dicom: Path | None, folder: Path, board: Board) -> Images:
     return Images(files, phantom)
 
 
-def _journey(images: Images, folder: Path, board: Board, stack: ExitStack) -> Proof:
+def _journey(  # noqa: PLR0917
+    images: Images, folder: Path, board: Board, stack: ExitStack, profile: str, rule: str
+) -> Proof:
     """From the scanner to the archive and back out of it; the processes end with `stack`."""
-    site, companions = _start(folder, board, stack)
+    site, companions = _start(folder, board, stack, profile, rule)
 
     def check() -> None:
         for one in companions:
@@ -177,14 +227,14 @@ def _journey(images: Images, folder: Path, board: Board, stack: ExitStack) -> Pr
     return proof
 
 
-def _start(folder: Path, board: Board, stack: ExitStack) -> tuple[Site, list[Companion]]:
+def _start(
+    folder: Path, board: Board, stack: ExitStack, profile: str, rule: str
+) -> tuple[Site, list[Companion]]:
     board.begin("started", "queue, node, worker and archive (importing torch takes a few seconds)")
     node_port, archive_port = free_ports(2)
     settings = folder / "wetread.toml"
     settings.write_text(
-        _SETTINGS.format(
-            folder=folder, node=_NODE, node_port=node_port, archive=_ARCHIVE, archive_port=archive_port
-        )
+        settings_of(folder, node_port=node_port, archive_port=archive_port, profile=profile, rule=rule)
     )
     archive = python("console.demo_archive", str(folder / "archive"), str(archive_port), _ARCHIVE)
     serve = python("console", "serve", "--config", str(settings))
@@ -197,6 +247,19 @@ def _start(folder: Path, board: Board, stack: ExitStack) -> tuple[Site, list[Com
         f"wetread serve ({_NODE}, port {node_port}) and an archive ({_ARCHIVE}, port {archive_port})",
     )
     return load_site(settings), companions
+
+
+def settings_of(folder: Path, *, node_port: int, archive_port: int, profile: str, rule: str) -> str:
+    """The settings of the demo's site, with the lines of its one rule."""
+    return _SETTINGS.format(
+        folder=folder,
+        node=_NODE,
+        node_port=node_port,
+        archive=_ARCHIVE,
+        archive_port=archive_port,
+        profile=profile,
+        rule=rule,
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -54,15 +54,16 @@ def prove(
             complaints.append(f"the archive never received the {result.role}")
         else:
             by_role[result.role].append(path)
-    complaints += [f"there is no {role}" for role, paths in by_role.items() if not paths]
+    expected = by_role if phantom is not None else (Role.REPORT,)  # Not every model draws.
+    complaints += [f"there is no {role}" for role in expected if not by_role[role]]
     readings: list[Reading] = [read_report(path) for path in by_role[Role.REPORT]]
     values = tuple(value for reading in readings for value in reading.values)
     truths: dict[Value, float] = {}
     if phantom is not None:
         truths = _truths(values, phantom)
         complaints += _against_the_truth(truths)
-    elif readings and not values:
-        complaints.append("the report holds no values")
+    elif readings and not any(reading.values or reading.sentences for reading in readings):
+        complaints.append("the report says nothing")
     drawn = _draw(by_role[Role.SEGMENTATION], images, picture, complaints)
     truth = ", and each of them is true" if truths else ""
     return Proof(

@@ -10,7 +10,7 @@ from console.settings import Site
 from console.tables import plain_table
 from dicom_node.spool import Spool
 from ledger.job import JobRecord
-from ledger.result import Role
+from ledger.result import Role, of_one_plan
 from ledger.store.ledger import Ledger
 from results.difference import Difference, SegmentDifference, difference
 
@@ -28,14 +28,19 @@ class Compared:
 
 def compare(site: Site, ledger: Ledger, name: str, limit: int = 20) -> Iterator[Compared]:
     """The last runs of `name` that had a shadow, the latest first."""
-    spool = Spool(site.spool)
     for active, shadow in ledger.shadow_pairs(name, limit):
-        paths = [
-            [spool.absolute(one.path) for one in ledger.results_of(job.id) if one.role in _COMPARED]
-            for job in (active, shadow)
-        ]
-        here = all(own and all(path.exists() for path in own) for own in paths)
-        yield Compared(active, shadow, difference(*paths) if here else None)
+        yield Compared(active, shadow, compare_pair(site, ledger, active, shadow))
+
+
+def compare_pair(site: Site, ledger: Ledger, active: JobRecord, shadow: JobRecord) -> Difference | None:
+    """What two runs on the same images say differently; None where the files of one were deleted."""
+    spool = Spool(site.spool)
+    paths = [
+        [spool.absolute(one.path) for one in of_one_plan(ledger.results_of(job.id)) if one.role in _COMPARED]
+        for job in (active, shadow)
+    ]
+    here = all(own and all(path.exists() for path in own) for own in paths)
+    return difference(*paths) if here else None
 
 
 def print_differences(site: Site, ledger: Ledger, name: str, console: Console, limit: int = 20) -> None:

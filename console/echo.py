@@ -1,11 +1,8 @@
 """C-ECHO to a peer, or a question over the web, in the words of whoever has to mend it."""
 
-from difflib import get_close_matches
-
-from console.complaints import SettingsRefused
+from console.doctor import known_peer
 from console.settings import Site
 from dicom_node import send
-from dicom_node.peers import named
 from dicom_node.send import EchoAnswer
 from dicom_node.web_query import echo_web
 from ledger.identifiers import AETitle
@@ -17,12 +14,7 @@ def echo(site: Site, name: str) -> tuple[bool, str]:
     """Whether the peer called `name` answers, and the sentence to show. Raises `SettingsRefused` for an
     unknown one.
     """
-    peer = named(site.peers, name)
-    if peer is None:
-        known = [one.name for one in site.peers]
-        close = get_close_matches(name, known, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
-        raise SettingsRefused(f"there is no [[peer]] called {name!r}; {guess}")
+    peer = known_peer(site, name)
     told = []
     if peer.speaks_dicom:
         answer = send.echo(peer, AETitle.parse(site.node.ae_title), _DEADLINE_S)

@@ -6,6 +6,7 @@ A test reads both back and compares them with the settings' own defaults.
 
 from pathlib import Path
 
+from console.built_in_rules import built_in, commented
 from ledger.errors import SiteError
 
 
@@ -17,12 +18,20 @@ def write_settings(path: Path) -> None:
     """Write the commented file. Raises `AlreadyThere`."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEXT)
+            file.write(text())
     except FileExistsError:
         raise AlreadyThere(f"{path} is there already and stays as it is; move it away first") from None
     except OSError as error:
         raise SiteError(f"{path} cannot be written: {error.strerror}") from error
 
+
+def text() -> str:
+    """The whole file."""
+    rules = commented(built_in(), without="lung_ct")
+    return TEXT.replace(_RULES, f"# The other models that come with Wetread:\n\n{rules}\n\n" if rules else "")
+
+
+_RULES = "# RULES\n"
 
 TEXT = """\
 # Wetread: the settings of one site. A misspelt key stops the start and is named.
@@ -62,6 +71,13 @@ callers = "any"
 # host = "127.0.0.1"           # others need a token: printf %s TOKEN | sha256sum
 # origins = []                 # ["https://viewer.hospital.example"]: web pages that may read from a browser
 
+# The console: what is happening, why, and what can be done about it, at http://127.0.0.1:11181.
+# [console]
+# enabled = true
+# port = 11181
+# host = "127.0.0.1"           # others need TLS: [console.tls], or public_url of a proxy that has it
+# public_url = "https://wetread.hospital.example"
+
 # When is a study complete? DICOM does not say. A late image opens it again, and its result is replaced.
 [closing]
 quiet_s = 5.0           # nothing new, and no association open that sent to it
@@ -94,8 +110,14 @@ keep_at_least_days = 1.0   # even when the disk gets full
 # associations_max = 8         # at once; what else one sender may do: [node], [quota] and [peer.quota]
 # count = "find"               # ask it by C-FIND ("qido": over the web) how many images a study has: as many
                                # as here, and the study is complete at once; more, and it is waited for
-# report_instead = ["comprehensive", "enhanced"]   # where it does not take Comprehensive 3D SR
-# without_segmentation = true  # where it does not take segmentations: the report goes all the same
+# given_up = true              # of a run that was given up it gets a report that says NOT ANALYSED, and why
+# [peer.profile]               # what it can show; or, beside its host, in a word: profile = "weasis"
+# like = "ohif"                # or "slicer", "weasis", "plain-pacs", "air": as there, and ...
+# with = ["summary", "structure-set"]   # ... also a page and contours; without = [] takes something away
+# segmentation = "labelmap"    # or "binary", which every viewer shows
+# [peer.profile.instead]       # where it refuses a kind of object
+# report = ["comprehensive", "enhanced"]   # the same report in an older form
+# segmentation = ["nothing"]   # the report goes all the same
 # [peer.web]                   # the same archive, or another one, over DICOMweb: results go by STOW-RS
 # url = "https://pacs.hospital.example/dicom-web"
 # auth = "bearer"              # or "basic" (login_file: user:password), or "certificate" (certificate_file)
@@ -133,12 +155,47 @@ at_least = 20                  # images; fewer is a scout
 choose = "thinnest"            # of several reconstructions of one study: one result, not five
 deliver_to = []                # ["archive"]
 
+# RULES
 # With `when = "series"` a rule looks at each series as soon as that is complete, and not only when its study
 # is. It cannot `choose` then, for that compares the series of a whole study.
 # More conditions: description, study_description, protocol and attributes (regular expressions),
 # calling (AE titles), at_most, spacing_min_mm, spacing_max_mm; and priority = "stat", and settings for the
 # model. And earlier studies of the patient, fetched beside the job, which does not wait for them:
 # with priors = { peer = "archive", number = 1, within_days = 1825, modality = ["CT"] }
+
+# ---------------------------------------- who is told that a run has ended: docs/operating/notifications.md
+
+# [[notify]]
+# name = "RIS"
+# kind = "hl7v2"               # ORU^R01 over MLLP or HTTP; or "fhir", a DiagnosticReport of FHIR R4
+# archive = "archive"          # told once this peer has everything; none: once nothing is on its way any more
+# events = ["found", "nothing", "refused", "given up"]
+# viewer = "https://ohif.example/viewer?StudyInstanceUIDs={study}"   # a link to the images
+# [notify.to]
+# url = "mllps://engine.hospital.example:2575"   # or mllp://, https://; patients' names go over it
+# ca_file = "/etc/ssl/hospital-ca.pem"
+
+# Try it with: wetread notify test RIS
+
+# [[notify]]
+# name = "on-call"
+# kind = "email"               # or "webhook", a signed POST to any program; neither names a patient
+# events = []                  # no ends of runs, only:
+# alarms = ["all"]             # or some: "node down", "disk full", "queue", "peer away", "job parked"
+# sender = "wetread@hospital.example"
+# recipients = ["imaging-it@hospital.example"]
+# [notify.to]
+# url = "smtp://mail.hospital.example"   # with STARTTLS; smtps:// is TLS at once
+
+# ------------------------------------- whose list of work is performed: docs/operating/worklists.md
+
+# [peer.worklist]                  # below the [[peer]] that keeps the list
+# rules = { "113106^DCM" = "chest CT" }   # Scheduled Workitem Code -> the [[rule]] whose results it waits for
+
+# --------------------------------------- how each study went, step by step: docs/operating/monitoring.md
+
+# [telemetry]                  # pip install 'wetread[telemetry]'
+# otlp_url = "http://127.0.0.1:4318/v1/traces"
 
 # ----------------------------------------------------- how full the disk may get, and how the work is done
 

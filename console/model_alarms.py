@@ -20,9 +20,14 @@ def model_alarms(site: Site) -> list[Alarm]:
         except UnknownModel:  # It may be installed where the workers are; `wetread serve` has looked.
             continue
         except (BrokenModel, NotTrusted, LicenceKeyMissing) as error:
-            found.append(Alarm("model", f"rule {rule.name!r} cannot be followed: {error}"))
+            found.append(Alarm("model", f"rule {rule.name!r} cannot be followed: {error}", about=rule.name))
     found += [
-        Alarm("model broken", f"{place.identity} is installed and cannot be used: {wrong}", False)
+        Alarm(
+            "model broken",
+            f"{place.identity} is installed and cannot be used: {wrong}",
+            False,
+            place.identity,
+        )
         for place, wrong in broken(settings)
     ]
     unsigned = [

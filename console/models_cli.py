@@ -2,28 +2,19 @@
 # ruff: noqa: PLC0415, PLR0917
 """`wetread models`: what is installed, what comes in and goes, and what a name means."""
 
-import getpass
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from console.options import Because, Config, Data, OpenLedger, OpenSite
+
 if TYPE_CHECKING:
     from console.settings import Site
     from ledger.channel import Channel
-    from ledger.store.ledger import Ledger
 
-OpenSite = Callable[[Path | None, Path | None], "Site"]
-OpenLedger = Callable[["Site"], "Ledger"]
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", envvar="WETREAD_CONFIG", help="Settings file. Default: ./wetread.toml."),
-]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder, instead of \\[site] data.")]
-Because = Annotated[str, typer.Option(help="Goes into the history.")]
 _ASKED = "asked for on the command line"
 Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="As `wetread models` lists it.")]
 
@@ -122,12 +113,13 @@ def _deciding(app: typer.Typer, open_site: OpenSite, open_ledger: OpenLedger) ->
     ) -> None:
         """Decide which version the bare name in a rule means, for all workers, from the next job on."""
         from console import shelving
+        from console.acting import at_the_terminal
 
         site = open_site(config, data)
         if newest:
-            shelving.unpromote(open_ledger(site), name, _console(), by=_who(), because=because)
+            shelving.unpromote(open_ledger(site), name, _console(), by=at_the_terminal(), because=because)
         else:
-            shelving.promote(site, open_ledger(site), name, _console(), by=_who(), because=because)
+            shelving.promote(site, open_ledger(site), name, _console(), by=at_the_terminal(), because=because)
 
     @app.command("shadow")
     def shadow(
@@ -141,12 +133,13 @@ def _deciding(app: typer.Typer, open_site: OpenSite, open_ledger: OpenLedger) ->
     ) -> None:
         """Run a version beside the active one, on the same images; its results go nowhere."""
         from console import shelving
+        from console.acting import at_the_terminal
 
         site = open_site(config, data)
         if off:
-            shelving.unshadow(open_ledger(site), name, _console(), by=_who(), because=because)
+            shelving.unshadow(open_ledger(site), name, _console(), by=at_the_terminal(), because=because)
         else:
-            shelving.shadow(site, open_ledger(site), name, _console(), by=_who(), because=because)
+            shelving.shadow(site, open_ledger(site), name, _console(), by=at_the_terminal(), because=because)
 
 
 def _changing(app: typer.Typer, open_site: OpenSite) -> None:
@@ -236,13 +229,6 @@ def _agree(digest: str) -> bool:
     if not sys.stdin.isatty():
         return False
     return typer.confirm(f"It has SHA-256 {digest}. Is that what its owner publishes?", default=False)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def _console() -> Console:

@@ -6,9 +6,11 @@ their own reasons.
 """
 
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.padding import Padding
@@ -21,20 +23,43 @@ from console.reading import read_report
 from console.tables import findings_table, timings
 from ledger.errors import SiteError, StudyError, WetreadError
 from ledger.job import Outcome
+from ledger.profile import DEFAULT, Profile
 from ledger.result import Role
 from models.manifest import Manifest
 from models.registry import open_model
 from models.settings import BUILT_IN_ONLY, ModelsSettings
 from results.picture import CannotDraw, overlay
-from worker.exchange import RunReply, RunRequest
+from worker.exchange import Plan, RunReply, RunRequest
 from worker.residents import Residents, device_named
 from worker.run import analyse
 
 _STAGES = ("load", "open", "model", "encode", "check")
 
 
+Setting = str | int | float | bool
+NO_SETTINGS: Mapping[str, Setting] = MappingProxyType({})
+
+
 class NothingAnalysed(StudyError):
     """No series of the folder has findings; why is said for each."""
+
+
+def settings_said(said: Sequence[str]) -> dict[str, Setting]:
+    """Each `name=value` as a rule would hold it: the value as TOML reads it, other words as text.
+
+    Raises `SiteError`.
+    """
+    settings: dict[str, Setting] = {}
+    for one in said:
+        name, equals, text = (part.strip() for part in one.partition("="))
+        if not equals or not name:
+            raise SiteError(f"{one!r} sets nothing: write name=value, as in least_mm=6")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        settings[name] = value if isinstance(value, str | int | float | bool) else text
+    return settings
 
 
 def run_folder(
@@ -46,11 +71,13 @@ def run_folder(
     *,
     time_zone: str = "UTC",
     models: ModelsSettings = BUILT_IN_ONLY,
+    profile: Profile = DEFAULT,
+    settings: Mapping[str, Setting] = NO_SETTINGS,
 ) -> None:
-    """Analyse every suitable series below `folder` into `out`. Raises `NothingAnalysed` and other
-    `WetreadError`.
+    """Analyse every suitable series below `folder` into `out`, with `settings` as a rule would give them.
+    Raises `NothingAnalysed` and other `WetreadError`.
 
-    Results tell their times in `time_zone` where the images do not say theirs.
+    The results, those of `profile`, tell their times in `time_zone` where the images do not say theirs.
     """
     # Whoever types a command may run code here; what is installed has to be trusted all the same.
     manifest = open_model(model, settings=models, allow_python=True).manifest
@@ -70,7 +97,7 @@ def run_folder(
         try:
             with _progress(console) as enter:
                 reply = analyse(
-                    _request(model, run, place, device, time_zone, models),
+                    _request(model, run, place, device, time_zone, models, profile, settings),
                     residents=residents,
                     enter=enter,
                 )
@@ -102,17 +129,26 @@ def _say_what_is_not_taken(left: list[NotTaken], set_aside: list[str], console: 
 
 
 def _request(  # noqa: PLR0917
-    model: str, run: FolderRun, place: Path, device: str, time_zone: str, models: ModelsSettings
+    model: str,
+    run: FolderRun,
+    place: Path,
+    device: str,
+    time_zone: str,
+    models: ModelsSettings,
+    profile: Profile,
+    settings: Mapping[str, Setting],
 ) -> RunRequest:
     return RunRequest(
         **dict(run.files),
         model=model,
+        settings=settings,
         out=str(place),
         at=time.time(),
         time_zone=time_zone,
         device=device,
         allow_python_models=True,
         models=models,
+        plans=(Plan(profile=profile),),
     )
 
 

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from difflib import get_close_matches
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -19,13 +19,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from console.accounts import first_account, first_words
 from console.alarms import disk_alarms, disk_under
-from console.complaints import SettingsRefused
 from console.pulse import LOOK_S, echo_ourselves
 from console.redis import queue_url, redis_part, socket_path
+from console.rule_checks import check_models, check_names, told_site
+from console.rule_pages import in_words
 from console.settings import Site
+from console.telemetry.installed import check_telemetry
 from console.tree import Part, Tree, python
-from dicom_node.routing import Rule
+from console.web.settings import ConsoleSettings
+from console.web.site import ConsoleSite
 from ledger.errors import SiteError
 from ledger.store.ledger import Ledger
 
@@ -36,13 +40,21 @@ class AlreadyServed(SiteError):
     """Another process works on this data folder."""
 
 
-def serve(site: Site, console: Console) -> None:
-    """Run the whole site until SIGTERM or Ctrl-C. Raises `SiteError` where it cannot."""
-    check_models(site)
+def serve(site: Site, file: Path | None, console: Console) -> None:
+    """Run the whole site until SIGTERM or Ctrl-C. `file` is where its settings stand.
+
+    Raises `SiteError` where it cannot.
+    """
+    told = told_site(site)
+    check_names(told)
+    check_models(told)
+    check_words(told)
+    check_telemetry(site.telemetry)
     with ExitStack() as stack:
         stack.enter_context(only_one(site.data))
-        with closing(Ledger.open(site.ledger)):
-            pass  # Creates or migrates it once, before five processes want to; a wrong URL is told here.
+        with closing(Ledger.open(site.ledger)) as ledger:
+            # Creates or migrates it once, before five processes want to; a wrong URL is told here.
+            password = first_account(ledger) if site.console.enabled else None
         foundations: list[Part] = []
         if site.queue is None:
             folder = site.data / "redis"
@@ -50,11 +62,23 @@ def serve(site: Site, console: Console) -> None:
             foundations = [redis_part(folder, path)]
             site = site.with_queue(queue_url(path))
         parts = [*foundations, *node_parts(site), *worker_parts(site, WORKER_ROLES)]
-        _run(parts, console, lambda words: greeting(site, port_of(site, words), web_of(site, words)))
+        parts += console_parts(site, file)
+        _run(
+            parts,
+            console,
+            lambda words: greeting(
+                told,
+                port_of(site, words),
+                web_of(site, words),
+                console_address(site.console, words),
+                password=password,
+            ),
+        )
 
 
 def serve_node(site: Site, console: Console) -> None:
     """Run the node alone. Raises `SiteError` where it cannot."""
+    check_names(told_site(site))
     with only_one(site.data):
         _run(node_parts(site), console, lambda words: tell_the_pacs(site, port_of(site, words)))
 
@@ -62,9 +86,28 @@ def serve_node(site: Site, console: Console) -> None:
 def serve_worker(site: Site, roles: Sequence[str], console: Console) -> None:
     """Run some of compute, deliver and dispatch. Raises `SiteError` where it cannot."""
     if "compute" in roles:
-        check_models(site)
+        told = told_site(site)
+        check_names(told)
+        check_models(told)
+    if "dispatch" in roles:
+        check_words(site)
     parts = worker_parts(site, roles)
     _run(parts, console, lambda _words: Text(f"  Working: {', '.join(roles)}.  Stop with Ctrl-C.\n"))
+
+
+def serve_console(site: Site, file: Path | None, console: Console) -> None:
+    """Run the console alone. Raises `SiteError` where it cannot."""
+    site = site.model_copy(update={"console": site.console.model_copy(update={"enabled": True})})
+    with closing(Ledger.open(site.ledger)) as ledger:
+        password = first_account(ledger)
+    _run(
+        console_parts(site, file),
+        console,
+        lambda words: Group(
+            Text(f"  The console is at {console_address(site.console, words)}  Stop with Ctrl-C.\n"),
+            *([first_words(password)] if password is not None else []),
+        ),
+    )
 
 
 def _run(
@@ -99,6 +142,15 @@ def node_parts(site: Site) -> list[Part]:
     return parts
 
 
+def console_parts(site: Site, file: Path | None) -> list[Part]:
+    """The console, where the site wants it. Keys of licences are none of its business."""
+    if not site.console.enabled:
+        return []
+    told = ConsoleSite(site=site, file=file)
+    settings = told.model_dump_json(by_alias=True, exclude={"site": {"models": {"licence_keys"}}})
+    return [Part(name="console", command=python("console.web"), stdin=settings)]
+
+
 def worker_parts(site: Site, roles: Sequence[str]) -> list[Part]:
     """One process (group) for each of `roles`."""
     settings = site.worker_site().model_dump_json()
@@ -114,39 +166,14 @@ def worker_parts(site: Site, roles: Sequence[str]) -> list[Part]:
     ]
 
 
-def check_models(site: Site) -> None:
-    """Raise `SettingsRefused` where a rule names a model that is not installed, or gives it something else
-    than it is made for: better now than in the night.
-
-    Reads manifests only: opening a model would bring torch into this process.
+def check_words(site: Site) -> None:
+    """Raise `TemplateUnusable` where a message of a webhook or a mail could not be made: now, not some
+    night.
     """
-    # `wetread node` runs where no model is installed.
-    from console.fitting import misfit  # noqa: PLC0415
-    from models.manifest import Manifest  # noqa: PLC0415
-    from models.registry import installed  # noqa: PLC0415
+    if any(one.tells_text for one in site.receivers):
+        from worker.words import check_templates  # noqa: PLC0415  `wetread status` need not wait for it.
 
-    known: dict[str, list[Manifest]] = {}
-    for manifest in installed(site.models_settings()):
-        for name in (manifest.name, manifest.identity):
-            known.setdefault(name, []).append(manifest)
-    for rule in site.rules:
-        if ":" in rule.model:
-            if not (site.worker.allow_python_models or site.models.allow_unsigned):
-                raise SettingsRefused(
-                    f"rule {rule.name!r} names {rule.model!r}, which is code of your own: that needs "
-                    "allow_python_models = true in [worker]"
-                )
-        elif rule.model not in known:
-            close = get_close_matches(rule.model, known, n=1)
-            guess = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(sorted(known))}"
-            raise SettingsRefused(
-                f"rule {rule.name!r} names the model {rule.model!r}, which is not installed; {guess}"
-            )
-        else:
-            # Of several versions one that fits is enough: which one a bare name means may change.
-            misfits = [misfit(rule, manifest) for manifest in known[rule.model]]
-            if all(misfits):
-                raise SettingsRefused(f"rule {rule.name!r}: {misfits[-1]}")
+        check_templates(site.receivers, datetime.now(UTC))
 
 
 @contextmanager
@@ -190,7 +217,19 @@ def web_of(site: Site, words: Mapping[str, str]) -> str:
     return site.dicomweb.public_url or f"{site.dicomweb.scheme}://{host}:{said[-1]}/dicom-web"
 
 
-def greeting(site: Site, port: int, web: str = "") -> Group:
+def console_address(settings: ConsoleSettings, words: Mapping[str, str]) -> str:
+    """Where operators open the console; "" where it is switched off."""
+    said = words.get("console", "").split()
+    if not said:
+        return ""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "http" if settings.tls is None else "https"
+    return settings.public_url or f"{scheme}://{host}:{said[-1]}"
+
+
+def greeting(
+    site: Site, port: int, web: str = "", console: str = "", *, password: str | None = None
+) -> Group:
     """What the operator needs in the first minute: what to tell the PACS, what will happen, what to do
     next.
     """
@@ -199,15 +238,15 @@ def greeting(site: Site, port: int, web: str = "") -> Group:
         where = ", ".join(rule.deliver_to) or "stays here (no destination)"
         rules.add_row(Text(rule.name, "bold"), Text(f"{in_words(rule)}  →  {rule.model}  →  {where}"))
     if not site.rules:
-        rules.add_row(
-            Text("There is no [[rule]]: studies are received and nothing is analysed.", style="yellow")
-        )
+        rules.add_row(Text("There is no rule: studies are received and nothing is analysed.", style="yellow"))
     hints = Table.grid(padding=(0, 2))
     if not any(rule.deliver_to for rule in site.rules):
         hints.add_row(
             "Send results on",
             Text("`wetread init` writes wetread.toml: add a [[peer]], name it in deliver_to"),
         )
+    if console:
+        hints.add_row("Open the console", Text(console, "bold"))
     if web:
         hints.add_row("For viewers", Text(f"DICOMweb at {web}"))
     hints.add_row("Watch", "wetread status --watch")
@@ -223,6 +262,7 @@ def greeting(site: Site, port: int, web: str = "") -> Group:
         Padding(rules, (0, 0, 1, 4)),
         Text("  Good to know", style="bold cyan"),
         Padding(hints, (0, 0, 1, 4)),
+        *([first_words(password)] if password is not None else []),
     )
 
 
@@ -253,9 +293,3 @@ def tell_the_pacs(site: Site, port: int) -> Panel:
     return Panel(
         Group(table, note), title=title, title_align="left", border_style="cyan", padding=(1, 2), expand=False
     )
-
-
-def in_words(rule: Rule) -> str:
-    """What a rule takes, as one short phrase."""
-    parts = ", ".join(sorted(rule.body_part)) if rule.body_part else "any body part"
-    return f"{'/'.join(sorted(rule.modality))} of {parts}"

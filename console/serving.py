@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from console.tables import STAGES, duration, listed, plain_table, size
-from ledger.usage import ModelFigures, UsageRecord, WorkerRecord
+from ledger.usage import ModelFigures, UsageRecord, WorkerRecord, WorkerReport
 
 #: A worker that was not seen for so long is no longer there.
 FRESH_S = 60.0
@@ -30,11 +30,21 @@ def _workers(workers: Sequence[WorkerRecord]) -> RenderableType:
         table.add_row(
             report.owner,
             report.device or Text("starting", "dim"),
-            Text("nothing", "dim") if report.idle else "works",
+            _does(report),
             listed([name for name in report.models if "@" in name], "no model"),
             f"{size(report.taken_bytes)} of {size(report.budget_bytes)}",
         )
     return table
+
+
+def _does(report: WorkerReport) -> RenderableType:
+    """What it has in hand, and how far it is with it."""
+    if not report.works:
+        return Text("nothing", "dim") if report.idle else "works"
+    return ", ".join(
+        f"job {one.job_id} {one.stage}" + (f" {one.part:.0%}" if one.part is not None else "")
+        for one in report.works
+    )
 
 
 def _models(models: Sequence[ModelFigures]) -> RenderableType:

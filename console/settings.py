@@ -14,12 +14,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from console.complaints import SettingsRefused, sentences
+from console.telemetry.settings import TelemetrySettings
+from console.web.settings import ConsoleSettings
 from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
 from dicom_node.limits import DataSetSettings, Quota
 from dicom_node.peers import PeerSettings
+from dicom_node.receivers import ReceiverSettings
 from dicom_node.routing import Rule
 from dicom_node.settings import (
     ClosingSettings,
@@ -94,6 +104,7 @@ class Site(BaseModel):
     spool: SpoolSettings
     node: NodeSettings = NodeSettings()
     dicomweb: DicomWebSettings = DicomWebSettings()
+    console: ConsoleSettings = ConsoleSettings()
     closing: ClosingSettings = ClosingSettings()
     retention: RetentionSettings = RetentionSettings()
     fetch: FetchSettings = FetchSettings()
@@ -103,8 +114,10 @@ class Site(BaseModel):
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
     models: ModelsTable
+    telemetry: TelemetrySettings = TelemetrySettings()
     peers: tuple[PeerSettings, ...] = Field(default=(), alias="peer")
     rules: tuple[Rule, ...] = Field(default=(), alias="rule")
+    receivers: tuple[ReceiverSettings, ...] = Field(default=(), alias="notify")
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -115,21 +128,19 @@ class Site(BaseModel):
             raise ValueError(complaint)
         if complaint := _tls_missing(self.peers, self.node):
             raise ValueError(complaint)
-        receivers = {peer.name for peer in self.peers if peer.send}
-        for rule in self.rules:
-            for name in rule.deliver_to:
-                if name not in names:
-                    known = ", ".join(sorted(receivers)) or "none is defined"
-                    raise ValueError(
-                        f"rule {rule.name!r} delivers to {name!r}, which is no [[peer]] here ({known})"
-                    )
-                if name not in receivers:
-                    raise ValueError(
-                        f"rule {rule.name!r} delivers to {name!r}, whose [[peer]] has send = false"
-                    )
-        if complaint := wrong_priors(self.peers, self.rules):
+        if complaint := (
+            same_names(self.rules)
+            or wrong_destinations(self.peers, self.rules)
+            or wrong_priors(self.peers, self.rules)
+            or _wrong_receivers(self.receivers, {peer.name for peer in self.peers if peer.send})
+        ):
             raise ValueError(complaint)
         return self
+
+    @property
+    def rules_are_default(self) -> bool:
+        """Whether they are those of a site without a file: nobody decided for them."""
+        return self.rules == (Rule.model_validate(DEFAULT_RULE),)
 
     @property
     def data(self) -> Path:
@@ -153,6 +164,7 @@ class Site(BaseModel):
             data_set=self.data_set,
             peers=self.peers,
             rules=self.rules,
+            rules_are_default=self.rules_are_default,
         )
 
     def web_site(self) -> WebSite:
@@ -180,6 +192,7 @@ class Site(BaseModel):
             delivery=self.delivery,
             node_ae_title=self.node.ae_title,
             peers=self.peers,
+            receivers=self.receivers,
             models=self.models_settings(),
             time_zone=self.site.time_zone,
         )
@@ -247,6 +260,49 @@ def _tls_missing(peers: Iterable[PeerSettings], node: NodeSettings) -> str:
     return ""
 
 
+def same_names(rules: Iterable[Rule]) -> str:
+    """Which two rules could not be told apart, as a sentence; empty where none."""
+    names = [rule.name for rule in rules]
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    return f"two [[rule]] entries are called {twice!r}: every rule needs its own name" if twice else ""
+
+
+def wrong_destinations(peers: Iterable[PeerSettings], rules: Iterable[Rule]) -> str:
+    """What is wrong with where rules deliver to, as a sentence; empty where nothing is."""
+    sends = {peer.name: peer.send for peer in peers}
+    for rule in rules:
+        for name in rule.deliver_to:
+            if name not in sends:
+                known = ", ".join(sorted(name for name, send in sends.items() if send)) or "none is defined"
+                return f"rule {rule.name!r} delivers to {name!r}, which is no [[peer]] here ({known})"
+            if not sends[name]:
+                return f"rule {rule.name!r} delivers to {name!r}, whose [[peer]] has send = false"
+    return ""
+
+
+def wrong_wishes(receivers: Iterable[ReceiverSettings], rules: Iterable[Rule]) -> str:
+    """Which [[notify]] is about no rule, as a sentence; empty where none is."""
+    names = {rule.name for rule in rules}
+    for one in receivers:
+        if unknown := sorted(set(one.rules) - names):
+            return f"[[notify]] {one.name!r} is about rule {unknown[0]!r}, which is no [[rule]] here"
+    return ""
+
+
+def _wrong_receivers(receivers: Iterable[ReceiverSettings], peers: set[str]) -> str:
+    """What is wrong with [[notify]]; empty where nothing is."""
+    names: set[str] = set()
+    for one in receivers:
+        if one.name in names:
+            return f"two [[notify]] entries are called {one.name!r}: every receiver needs its own name"
+        names.add(one.name)
+        if one.archive is not None and one.archive not in peers:
+            return (
+                f"[[notify]] {one.name!r} waits for {one.archive!r}, which is no [[peer]] that gets results"
+            )
+    return ""
+
+
 def _placed(site: Site, folder: Path) -> Site:
     """The same with the files of tables within tables seen from `folder`; [node.tls] lends to peers."""
     tls = site.node.tls.under(folder) if site.node.tls else None
@@ -261,11 +317,15 @@ def _placed(site: Site, folder: Path) -> Site:
         for peer in site.peers
     )
     web = site.dicomweb.tls.under(folder) if site.dicomweb.tls else None
+    console = site.console.tls.under(folder) if site.console.tls else None
     return site.model_copy(
         update={
             "node": site.node.model_copy(update={"tls": tls}),
             "dicomweb": site.dicomweb.model_copy(update={"tls": web}),
+            "console": site.console.model_copy(update={"tls": console}),
             "peers": peers,
+            "telemetry": site.telemetry.under(folder),
+            "receivers": tuple(one.under(folder) for one in site.receivers),
         }
     )
 

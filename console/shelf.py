@@ -33,9 +33,9 @@ def print_models(settings: ModelsSettings, channels: Mapping[str, Channel], cons
         table.add_row(
             one.manifest.identity,
             one.manifest.title,
-            _takes(one.manifest),
+            takes(one.manifest),
             _trust(one.trust),
-            _standing(one.manifest, found, channels),
+            standing(one.manifest, found, channels),
             one.manifest.licence + (" (key)" if one.manifest.licence_key else ""),
         )
     console.print(table)
@@ -52,11 +52,11 @@ def print_model(name: str, settings: ModelsSettings, console: Console) -> None:
     one = _found(name, settings)
     manifest = one.manifest
     facts = Table.grid(padding=(0, 2))
-    for title, value in _facts(one, settings):
+    for title, value in facts_of(one, settings):
         facts.add_row(Text(title, "dim"), value)
     console.print(Text(f"{manifest.title}  ", "bold").append(manifest.identity, "not bold dim"))
     console.print(Padding(facts, (1, 0, 1, 0)))
-    card = _card(one)
+    card = card_of(one)
     if card:
         console.print(Markdown(card))
 
@@ -93,7 +93,8 @@ def _found(name: str, settings: ModelsSettings) -> Found:
         raise UnknownModel(f"there is no model {name!r} here; {guess}") from None
 
 
-def _takes(manifest: Manifest) -> str:
+def takes(manifest: Manifest) -> str:
+    """What it is given, in words."""
     wants = manifest.input
     if manifest.given == "image":
         return f"{'/'.join(wants.modality)}, one image"
@@ -109,7 +110,7 @@ def _trust(trust: Trust) -> Text:
     return Text(str(trust), "bold red" if trust.level is Level.UNSIGNED_CODE else "")
 
 
-def _standing(manifest: Manifest, found: tuple[Found, ...], channels: Mapping[str, Channel]) -> str:
+def standing(manifest: Manifest, found: tuple[Found, ...], channels: Mapping[str, Channel]) -> str:
     """What of it a rule gets that gives the bare name."""
     channel = channels.get(manifest.name)
     if channel is not None:
@@ -120,12 +121,13 @@ def _standing(manifest: Manifest, found: tuple[Found, ...], channels: Mapping[st
     return manifest.name if manifest.version == newest else f"@{manifest.version}"
 
 
-def _facts(one: Found, settings: ModelsSettings) -> Iterator[tuple[str, Text | str]]:
+def facts_of(one: Found, settings: ModelsSettings) -> Iterator[tuple[str, Text | str]]:
+    """What its manifest says, by title; the last one why it is not opened, where that is so."""
     manifest = one.manifest
     yield "Intended use", manifest.intended_use
     for limit in manifest.limits:
         yield "Limit", limit
-    yield "Takes", _takes(manifest)
+    yield "Takes", takes(manifest)
     if manifest.segments:
         yield "Draws", _some([segment.label or segment.structure for segment in manifest.segments])
     if manifest.classes:
@@ -153,7 +155,8 @@ def _some(words: list[str]) -> str:
     return ", ".join(words[:8]) + (f" and {len(words) - 8} more" if len(words) > 8 else "")
 
 
-def _card(one: Found) -> str:
+def card_of(one: Found) -> str:
+    """Its card as Markdown, "" where it has none. Raises `BrokenModel`."""
     if one.package is None:
         (root,) = models.builtin.__path__
         path = Path(root) / one.manifest.name / one.manifest.card

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from console.difference import print_differences
 from console.download import check_url, download, is_url
+from console.rule_checks import told_site
 from console.settings import Site
+from ledger.audit import Actor
 from ledger.errors import SiteError
 from ledger.store.ledger import Ledger
 from models.contract import BrokenModel, UnknownModel
@@ -75,7 +77,7 @@ def remove_model(site: Site, reference: str, console: Console, *, force: bool) -
     console.print(f"{place.identity} is removed")
 
 
-def promote(site: Site, ledger: Ledger, reference: str, console: Console, *, by: str, because: str) -> None:
+def promote(site: Site, ledger: Ledger, reference: str, console: Console, *, by: Actor, because: str) -> None:
     """From now on the model's bare name means this version; says first what was compared."""
     name, version = _version_of(site, reference)
     channel = ledger.channels().get(name)
@@ -88,13 +90,13 @@ def promote(site: Site, ledger: Ledger, reference: str, console: Console, *, by:
     )
 
 
-def unpromote(ledger: Ledger, name: str, console: Console, *, by: str, because: str) -> None:
+def unpromote(ledger: Ledger, name: str, console: Console, *, by: Actor, because: str) -> None:
     """From now on the model's bare name means its newest version."""
     ledger.drop_channel(name, by=by, because=because)
     console.print(f"{name} in a rule means the newest version that is installed")
 
 
-def shadow(site: Site, ledger: Ledger, reference: str, console: Console, *, by: str, because: str) -> None:
+def shadow(site: Site, ledger: Ledger, reference: str, console: Console, *, by: Actor, because: str) -> None:
     """Have this version run beside the active one, on the same images, for nobody to see."""
     name, version = _version_of(site, reference)
     channel = ledger.channels().get(name)
@@ -108,7 +110,7 @@ def shadow(site: Site, ledger: Ledger, reference: str, console: Console, *, by: 
     )
 
 
-def unshadow(ledger: Ledger, name: str, console: Console, *, by: str, because: str) -> None:
+def unshadow(ledger: Ledger, name: str, console: Console, *, by: Actor, because: str) -> None:
     """Nothing runs beside the active version any more."""
     channel = ledger.channels().get(name)
     if channel is None or channel.shadow is None:
@@ -201,7 +203,7 @@ def _place(site: Site, reference: str) -> Place:
 def _wanted(site: Site, place: Place) -> str:
     """Who still names this version, in words; empty where nobody does."""
     alone = len(places(site.models.folder, place.name)) == 1
-    for rule in site.rules:
+    for rule in told_site(site).rules:
         if rule.model == place.identity or (alone and rule.model == place.name):
             return f"rule {rule.name!r} names {rule.model}"
     if site.ledger.file is not None and not site.ledger.file.exists():

@@ -33,6 +33,7 @@ from console.tables import (
 )
 from console.why import awaited, why
 from dicom_node.routing import without_values
+from dicom_node.technical import TECHNICAL
 from ledger.commitment import CommitmentRecord, reason_words
 from ledger.completeness import CountRecord, Lack, Statement
 from ledger.delivery import DeliveryRecord
@@ -40,31 +41,15 @@ from ledger.errors import WetreadError
 from ledger.event import EventRecord
 from ledger.identifiers import Uid
 from ledger.job import JobRecord
-from ledger.result import ResultRecord, Role
+from ledger.notification import NotificationRecord
+from ledger.result import ResultRecord, Role, of_one_plan
 from ledger.store.ledger import Ledger
 from ledger.study import RoutingNote, SeriesRecord, StudyRecord
 from ledger.usage import UsageRecord
 
-_NUMBERED = ("job", "delivery", "commitment", "fetch")
+_NUMBERED = ("job", "delivery", "commitment", "notification", "fetch")
 # Of the study: what names the patient, or is free text in which people name patients.
 _PRIVATE = ("patient_id", "patient_name", "description")
-
-#: The headers of a series that tell how it was made and nothing of people. All others are private.
-_TECHNICAL = frozenset({
-    "Modality", "BodyPartExamined", "Laterality", "PatientPosition", "ImageType", "SpecificCharacterSet",
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "SeriesNumber", "AcquisitionNumber", "InstanceNumber", "NumberOfFrames",
-    "Manufacturer", "ManufacturerModelName", "SoftwareVersions",
-    "KVP", "XRayTubeCurrent", "ExposureTime", "Exposure", "ConvolutionKernel", "FilterType", "ScanOptions",
-    "GantryDetectorTilt", "ReconstructionDiameter", "DataCollectionDiameter", "RevolutionTime",
-    "SingleCollimationWidth", "TotalCollimationWidth", "SpiralPitchFactor", "CTDIvol",
-    "MagneticFieldStrength", "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "RepetitionTime",
-    "EchoTime", "InversionTime", "FlipAngle", "EchoTrainLength",
-    "SliceThickness", "SpacingBetweenSlices", "SliceLocation", "PixelSpacing", "ImagePositionPatient",
-    "ImageOrientationPatient", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "RescaleType", "WindowCenter", "WindowWidth", "LossyImageCompression", "LossyImageCompressionRatio",
-})  # fmt: skip
 
 
 class NotFound(WetreadError):
@@ -83,6 +68,7 @@ class JobStory:
     says: tuple[str, ...] = ()  #: the sentences of its report
     values: tuple[Value, ...] = ()  #: and its numbers
     usages: tuple[UsageRecord, ...] = ()  #: what its measured runs took
+    notifications: tuple[NotificationRecord, ...] = ()  #: who was told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +94,7 @@ def show(site: Site, ledger: Ledger, what: str, console: Console, *, as_json: bo
         return
     story = read_story(site, ledger, what)
     if as_json:
-        console.print_json(json.dumps(as_values(story, patient=patient), default=_plain))
+        console.print_json(json.dumps(as_values(story, patient=patient), default=plain))
     else:
         console.print(page(site, story, patient=patient))
 
@@ -128,6 +114,7 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
     rejections = ledger.rejections_of(study.id)
     policies = {peer.name: peer.superseded for peer in site.peers}
     counts = ledger.counts_of(study.id)
+    notifications = ledger.notifications_of(study.id)
     lacking = [lack for lack in ledger.lacking() if lack.study_id == study.id]
     only = found.id if isinstance(found, JobRecord) else None
     return Story(
@@ -137,6 +124,8 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
             [job for job in jobs if only in (None, job.id)],
             deliveries,
             awaited(counts, lacking),
+            notifications=notifications,
+            pauses=ledger.pauses(),
         ),
         study=study,
         series=tuple(ledger.series_of(study.id)),
@@ -154,6 +143,7 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
                     tuple(ledger.commitments_of(job.id)),
                     tuple(superseded(job, jobs, deliveries, rejections, policies)),
                     usages=tuple(ledger.usages_of(job.id)),
+                    notifications=tuple(note for note in notifications if note.job_id == job.id),
                 ),
             )
             for job in jobs
@@ -166,7 +156,10 @@ def read_story(site: Site, ledger: Ledger, what: str) -> Story:
 
 def _with_reading(site: Site, one: JobStory) -> JobStory:
     """The job with what its report says, as long as that lies in the spool."""
-    report = next((result for result in one.results if result.role is Role.REPORT), None)
+    # The latest: one that only says that the run was given up comes before that of a later run.
+    report = next(
+        (result for result in reversed(of_one_plan(one.results)) if result.role is Role.REPORT), None
+    )
     reading = try_report(Path(site.spool.path, report.path)) if report is not None else None
     return one if reading is None else replace(one, says=reading.sentences, values=reading.values)
 
@@ -212,6 +205,7 @@ def _study(study: StudyRecord, patient: bool) -> RenderableType:
             ("Images", f"{study.instances} in {study.series} series, from {study.calling}"),
             ("Arrived", f"{local_time(study.first_arrival_at)} to {local_time(study.last_arrival_at)}"),
             ("Closed", f"{local_time(study.closed_at)}: {study.closed_because}" if study.closed_at else None),
+            ("Routed by", f"version {study.rules} of the rules" if study.rules else None),
             (
                 "Closed before",
                 f"{study.generation - 1} times: late images came" if study.generation > 1 else None,
@@ -298,6 +292,7 @@ def _job(site: Site, one: JobStory, now: float) -> RenderableType:
         *([findings_table(one.values)] if one.values else []),
         *([Text(), _results(site, one, now)] if one.results else []),
         *([Text(), _commitments(one.commitments, now)] if one.commitments else []),
+        *([Text(), _notifications(one.notifications, now)] if one.notifications else []),
     )
 
 
@@ -335,6 +330,17 @@ def _commitments(commitments: Sequence[CommitmentRecord], now: float) -> Rendera
     return table
 
 
+def _notifications(notifications: Sequence[NotificationRecord], now: float) -> RenderableType:
+    table = plain_table("Notification", "To", "Says", "State", "Attempts", "What the receiver said")
+    for one in notifications:
+        says = f"{one.occasion}, a correction" if one.corrects else str(one.occasion)
+        said = one.because
+        if one.state == "waiting" and one.attempts:
+            said = f"{said} (again at {clock_time(one.next_attempt_at, now)})"
+        table.add_row(one.control_id, one.receiver, says, state(one.state), str(one.attempts), said)
+    return table
+
+
 def _history(history: Sequence[EventRecord], now: float) -> RenderableType:
     table = plain_table("When", "What", "Happened", "State", "Because")
     for event in history:
@@ -355,11 +361,12 @@ def quarantine(site: Site, ledger: Ledger) -> RenderableType:
     records = ledger.quarantined()
     if not records:
         return Text("Nothing lies in quarantine.")
-    table = plain_table("When", "From", "Address", "File", "Because")
+    table = plain_table("Number", "When", "From", "Address", "File", "Because")
     now = ledger.now()
     for record in records:
         path = str(Path(site.spool.path, record.path))
-        table.add_row(clock_time(record.at, now), record.calling, record.address, path, record.because)
+        when = clock_time(record.at, now)
+        table.add_row(str(record.id), when, record.calling, record.address, path, record.because)
     return table
 
 
@@ -373,7 +380,7 @@ def as_values(story: Story, *, patient: bool) -> dict[str, object]:
             values["study"].pop(key)
         for series in values["series"]:
             for thing in (series, *(one for one in series["instances"] if one["headers"] is not None)):
-                thing["headers"] = {key: text for key, text in thing["headers"].items() if key in _TECHNICAL}
+                thing["headers"] = {key: text for key, text in thing["headers"].items() if key in TECHNICAL}
         values["why"] = without_values(values["why"])
         for reasoned in (*values["notes"], *values["history"], *values["statements"]):
             reasoned["because"] = without_values(reasoned["because"])
@@ -386,7 +393,8 @@ def _by_uid(values: dict[str, Any], series: Mapping[Uid, object]) -> dict[str, A
     return {**values, "series": {str(uid): said for uid, said in series.items()}}
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """What JSON has no form for, as it is written."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):

@@ -20,11 +20,13 @@ from console.alarms import (
     alarms,
     disk_under,
     ledger_disk_alarms,
+    notification_alarms,
+    pause_alarms,
     urgent_first,
 )
 from console.certificates import certificate_alarms
-from console.model_alarms import model_alarms
 from console.pulse import node_alarms
+from console.rule_checks import rule_alarms
 from console.serving import FRESH_S, LATELY_S, serving, serving_values
 from console.settings import Site
 from console.tables import clock_time, duration, plain_table, state
@@ -34,6 +36,7 @@ from ledger.completeness import Lack
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import JobId
 from ledger.job import JobState
+from ledger.notification import NotificationState
 from ledger.overview import Counts
 from ledger.store.ledger import Ledger
 from ledger.study import StudyRecord, StudyState
@@ -74,42 +77,62 @@ def read_standing(site: Site, ledger: Ledger, limit: int) -> Standing:
     """Read it from the ledger, the spool's disk, and the node itself."""
     now = ledger.now()
     counts = ledger.counts()
-    parked = ledger.jobs(states=[JobState.PARKED], limit=_ALARMS_SHOWN)
-    troubled = ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.PARKED], limit=500)
     lines = []
-    lacking = ledger.lacking()
+    lacking, pauses = ledger.lacking(), ledger.pauses()
     for study in ledger.studies(limit=limit):
         jobs = ledger.jobs_of(study.id)
         deliveries: dict[JobId, list[DeliveryRecord]] = {job.id: ledger.deliveries_of(job.id) for job in jobs}
         sentence = why(
-            study, ledger.routing_notes(study.id), jobs, deliveries, _still_to_come(ledger, study, lacking)
+            study,
+            ledger.routing_notes(study.id),
+            jobs,
+            deliveries,
+            _still_to_come(ledger, study, lacking),
+            pauses=pauses,
         )
         lines.append(StudyLine(study, tuple(job.id for job in jobs), sentence))
-    found = alarms(
-        counts,
-        disk_under(site.spool),
-        site.spool,
-        parked=parked,
-        deliveries=troubled,
-        declined=ledger.deliveries(states=_ENDED, limit=200),
-        refusals=ledger.refusals(since=now - REFUSALS_S),
-        incomplete=ledger.incomplete(since=now - INCOMPLETE_S),
-        now=now,
-    )
-    around = [
-        *node_alarms(site),
-        *ledger_disk_alarms(site.ledger, site.spool),
-        *certificate_alarms(site, now),
-        *model_alarms(site),
-    ]
+    found = [*site_alarms(site, ledger), *ledger_alarms(site, ledger)]
     return Standing(
         now,
         counts,
-        tuple(urgent_first([*around, *found])),
+        tuple(urgent_first(found)),
         tuple(lines),
         tuple(ledger.workers(fresh_s=FRESH_S)),
         tuple(ledger.model_figures(since=now - LATELY_S)),
     )
+
+
+def site_alarms(site: Site, ledger: Ledger) -> list[Alarm]:
+    """What is wrong around the ledger: the node, disks, certificates, rules, models. Asks the node, which may
+    take a second.
+    """
+    return [
+        *node_alarms(site),
+        *ledger_disk_alarms(site.ledger, site.spool),
+        *certificate_alarms(site, ledger.now()),
+        *rule_alarms(site, ledger),
+    ]
+
+
+def ledger_alarms(site: Site, ledger: Ledger) -> list[Alarm]:
+    """What the ledger knows to be out of order, and the spool's disk."""
+    now = ledger.now()
+    untold = ledger.notifications(states=[NotificationState.WAITING, NotificationState.PARKED], limit=500)
+    return [
+        *notification_alarms(untold, now),
+        *pause_alarms(ledger.pauses(), now),
+        *alarms(
+            ledger.present(),
+            disk_under(site.spool),
+            site.spool,
+            parked=ledger.jobs(states=[JobState.PARKED], limit=_ALARMS_SHOWN),
+            deliveries=ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.PARKED], limit=500),
+            declined=ledger.deliveries(states=_ENDED, limit=200),
+            refusals=ledger.refusals(since=now - REFUSALS_S),
+            incomplete=ledger.incomplete(since=now - INCOMPLETE_S),
+            now=now,
+        ),
+    ]
 
 
 def _still_to_come(ledger: Ledger, study: StudyRecord, lacking: Sequence[Lack]) -> str:

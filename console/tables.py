@@ -33,6 +33,7 @@ STATE_STYLES = {
 
 
 _COLUMNS_MAX = 4  # More do not stand side by side on a terminal.
+_NAME_WIDTH = 22  # Narrower, the names of quantities break in every word.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,9 @@ def findings_table(values: Sequence[Value], truths: Mapping[Value, float] | None
     first = {about.partition(" ")[0] for about in abouts}
     common = first.pop() + " " if len(first) == 1 and len(abouts) > 1 else ""
     table = Table(box=box.ROUNDED, header_style="bold cyan", border_style="dim")
-    table.add_column("", style="bold")
+    table.add_column("", style="bold", min_width=_NAME_WIDTH)
     for about in abouts:
-        table.add_column(about.removeprefix(common), justify="right", no_wrap=True)
+        table.add_column(about.removeprefix(common), justify="right")
     for name, unit in dict.fromkeys((value.name, value.unit) for value in values):
         cells = {value.about: value for value in values if (value.name, value.unit) == (name, unit)}
         table.add_row(name, *(_cell(cells.get(about), truths or {}) for about in abouts))
@@ -97,7 +98,7 @@ def _cell(value: Value | None, truths: Mapping[Value, float]) -> Text:
         return Text()
     shown = Text(quantity(value.value, value.unit), "bold" if value in truths else "")
     if value in truths:
-        shown.append(f"   true: {quantity(truths[value], value.unit)}", "dim not bold")
+        shown.append(f"\ntrue: {quantity(truths[value], value.unit)}", "dim not bold")
     return shown
 
 

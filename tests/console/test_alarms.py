@@ -10,34 +10,31 @@ from dicom_node.settings import SpoolSettings
 from ledger.delivery import DeliveryState
 from ledger.event import EventRecord
 from ledger.job import JobState
-from ledger.overview import Counts
+from ledger.present import Present
 from ledger.settings import LedgerSettings
-from ledger.study import StudyState
 from tests.console.test_why import a_delivery, a_job
 
 GIB = 1 << 30
 SPOOL = SpoolSettings(path="/spool")
 
 
-def counts(**others: object) -> Counts:
+def present(**others: object) -> Present:
     values: dict[str, object] = {
-        "studies": dict.fromkeys(StudyState, 0),
-        "instances": 0,
+        "open_studies": 0,
         "jobs": dict.fromkeys(JobState, 0),
         "deliveries": dict.fromkeys(DeliveryState, 0),
         "oldest_queued_s": None,
         "oldest_waiting_s": None,
         "quarantined": 0,
-        "unpublished": 0,
     }
-    return Counts(**(values | others))
+    return Present(**(values | others))
 
 
 def words(
     *, disk: Disk | None = None, parked=(), deliveries=(), refusals=(), now: float = 0.0, **others: object
 ) -> list[str]:
     found = alarms(
-        counts(**others), disk, SPOOL, parked=parked, deliveries=deliveries, refusals=refusals, now=now
+        present(**others), disk, SPOOL, parked=parked, deliveries=deliveries, refusals=refusals, now=now
     )
     return [alarm.words for alarm in found]
 

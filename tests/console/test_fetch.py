@@ -14,6 +14,7 @@ from tests.dicom_node.node_process import node_process
 from tests.dicom_node.objects import write_instance
 from tests.dicom_node.raw_peer import peer
 from tests.ledger.site import receive
+from tests.patience import patient
 from tests.peers.dcmqrscp import dcmqrscp
 
 PEER = (
@@ -32,7 +33,7 @@ def test_a_study_is_fetched_by_the_node_and_its_end_is_told(tmp_path: Path, wetr
     file = write_instance(tmp_path / "in")
     with dcmqrscp(tmp_path / "archive") as archive:
         there = peer(archive.port, retrieve="get")
-        send_many([file], there, calling=AETitle("WETREAD"), deadline_s=10)
+        send_many([file], there, calling=AETitle("WETREAD"), deadline_s=patient(10))
         peers = [there.model_dump(mode="json")]
         (tmp_path / "wetread.toml").write_text(
             f'[ledger]\nurl = "sqlite:///{tmp_path}/ledger.sqlite"\n' + PEER.format(port=archive.port)

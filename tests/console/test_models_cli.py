@@ -197,6 +197,8 @@ def test_promotion_and_shadow_are_decisions_in_the_ledger(
     ]
     assert told[0].because == "to compare"
     assert told[0].detail["by"]
+    trail = [(row.what, row.role, row.address) for row in reversed(site.ledger.audit_rows())]
+    assert trail == [(f"model.{one.event}", "administrator", "this machine") for one in told]
 
 
 @pytest.mark.parametrize("what", [("promote", "ours"), ("promote", "ours@9"), ("shadow", "ours@1")])

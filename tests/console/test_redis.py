@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from console.redis import answers, queue_url, redis_part, socket_path
+from tests.patience import patient
 from tests.peers.loopback import until
 
 
@@ -23,7 +24,7 @@ def a_redis(folder: Path) -> Iterator[Path]:
             yield path
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(patient(10))
 
 
 @pytest.mark.parametrize("name", ["data", 'with spaces and "quotes"', "x" * 120])
@@ -49,4 +50,4 @@ def test_celery_understands_its_address(tmp_path: Path, name: str) -> None:
     with a_redis(tmp_path / name) as path, Connection(queue_url(path)) as connection:
         with connection.SimpleQueue("routine") as queue:
             queue.put({"job_id": 1})
-            assert queue.get(timeout=5).payload == {"job_id": 1}
+            assert queue.get(timeout=patient(5)).payload == {"job_id": 1}

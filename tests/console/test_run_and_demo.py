@@ -8,9 +8,12 @@ import pydicom
 import pytest
 
 from console.reading import read_report
+from console.run import settings_said
+from ledger.errors import SiteError
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from tests.console.conftest import ROOT, Wetread
+from tests.patience import patient
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -27,10 +30,10 @@ def test_a_folder_becomes_results_with_the_phantoms_own_values(
     write_series(chest((3, 64, 64)), tmp_path / "in" / "scout", series_number=2, accession="other")
     (tmp_path / "in" / "README.txt").write_text("not DICOM")
 
-    done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=120)
+    done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=patient(120))
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "refused: There are 3 slices; lung_ct@1.0.0 is made for at least 20." in done.stdout
+    assert "refused: There are 3 slices; lung_ct@1.1.0 is made for at least 20." in done.stdout
     assert "1 file is no complete DICOM instance" in done.stdout
     out = tmp_path / "out" / "series-1"
     assert (out / "overlay.png").read_bytes().startswith(PNG)
@@ -44,6 +47,44 @@ def test_a_folder_becomes_results_with_the_phantoms_own_values(
         truth = next(value for side, value in truths.items() if side in about.lower())
         assert volume == pytest.approx(truth, rel=0.03)
         assert f"{volume:,.0f}".replace(",", " ") in done.stdout
+
+
+def test_a_setting_of_the_model_can_be_given_as_a_rule_would(
+    wetread: Wetread, tmp_path: Path, phantom
+) -> None:
+    write_series(phantom, tmp_path / "in")
+
+    done = wetread(
+        "run", "lung_ct", "in", "-o", "out", "--set", "thirds_as_segments=true", timeout_s=patient(120)
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    labels = {
+        str(one.SegmentLabel) for one in pydicom.dcmread(tmp_path / "out/segmentation.dcm").SegmentSequence
+    }
+    assert {"Lung, right, upper third", "Lung, left, lower third"} <= labels
+
+
+def test_a_setting_that_the_model_does_not_have_is_said(wetread: Wetread, tmp_path: Path, phantom) -> None:
+    write_series(phantom, tmp_path / "in")
+
+    done = wetread("run", "lung_ct", "in", "-o", "out", "--set", "colour=red", timeout_s=patient(120))
+
+    assert done.returncode == 1
+    assert "lung_ct cannot use the settings of this rule" in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize("said", ["thirds_as_segments", "=6", ""])
+def test_what_sets_nothing_is_said(said: str) -> None:
+    with pytest.raises(SiteError, match="sets nothing: write name=value"):
+        settings_said([said])
+
+
+def test_values_of_settings_are_read_as_toml_reads_them_and_other_words_are_text() -> None:
+    said = ["n=6", "size=4.5", "on=true", 'name="a=b"', "word=liver", "path=a/b c", "list=[1]"]
+    assert settings_said(said) == {
+        "n": 6, "size": 4.5, "on": True, "name": "a=b", "word": "liver", "path": "a/b c", "list": "[1]",
+    }  # fmt: skip
 
 
 def test_a_folder_with_nothing_for_the_model_ends_with_the_reason(wetread: Wetread, tmp_path: Path) -> None:
@@ -80,7 +121,7 @@ def test_files_without_a_uid_are_told_from_files_that_are_not_dicom(
 
 
 REFUSED = {
-    "gantrytilting": "The gantry is tilted by 14.0°",
+    "gantrytilting": "The gantry is tilted by 14.0 degrees",
     "notavolume": "4 images at the same position",
     "sliceincrement": "A gap of 10.0 mm after slice 1, others are 5.0 mm: 1 slice missing",
     "sliceorientation": "modality is MR, lung_ct takes CT",
@@ -101,7 +142,7 @@ def test_a_series_that_is_no_volume_is_refused_with_its_own_reason(
 def test_code_of_ones_own_runs_without_a_setting(wetread: Wetread, tmp_path: Path) -> None:
     write_series(chest((24, 64, 64)), tmp_path / "in")
 
-    done = wetread("run", "tests.worker.fault_models.models:Fine", "in", "-o", "out", timeout_s=120)
+    done = wetread("run", "tests.worker.fault_models.models:Fine", "in", "-o", "out", timeout_s=patient(120))
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.dcm").exists()
@@ -122,7 +163,7 @@ def test_what_the_model_refuses_gets_a_report_and_a_failure(wetread: Wetread, tm
     legs = chest((24, 96, 96), spacing_mm=(3.0, 3.0, 3.0), centre_mm=(0.0, 0.0, -600.0))
     write_series(legs, tmp_path / "in")
 
-    done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=120)
+    done = wetread("run", "lung_ct", "in", "-o", "out", timeout_s=patient(120))
 
     assert done.returncode == 1
     assert "refused: " in done.stdout
@@ -139,7 +180,7 @@ def test_an_unknown_model_is_named(wetread: Wetread, tmp_path: Path) -> None:
 @pytest.mark.journey
 @pytest.mark.peer
 def test_the_demo_is_true_from_scanner_to_archive(wetread: Wetread, tmp_path: Path) -> None:
-    done = wetread("demo", "--keep", "kept", timeout_s=180)
+    done = wetread("demo", "--keep", "kept", timeout_s=patient(180))
 
     assert done.returncode == 0, done.stdout + done.stderr
     stages = re.findall(r"^ok +(\S+)", done.stdout, re.MULTILINE)
@@ -182,6 +223,6 @@ def test_a_folder_that_no_model_takes_fails_the_demo_with_the_reason(
 ) -> None:
     write_series(chest((12, 64, 64)), tmp_path / "in")
 
-    done = wetread("demo", "--dicom", "in", "--keep", "kept", timeout_s=120)
+    done = wetread("demo", "--dicom", "in", "--keep", "kept", timeout_s=patient(120))
     assert done.returncode == 1
     assert "12 images, rule asks at least 20" in done.stderr

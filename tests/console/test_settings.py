@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from console.built_in_rules import built_in
 from console.complaints import SettingsRefused
-from console.init import TEXT, AlreadyThere, write_settings
+from console.fitting import misfit
+from console.init import AlreadyThere, text, write_settings
 from console.local_zone import local_zone
 from console.settings import Site, find_file, load_site
 
@@ -46,7 +48,7 @@ def test_what_init_writes_is_what_happens_without_a_file(tmp_path: Path) -> None
 
 def test_every_line_that_init_comments_out_is_a_setting_that_exists() -> None:
     # Prose has no " = " after its first word; `host` is there twice, and secrets in files are examples.
-    lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in TEXT.splitlines()]
+    lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in text().splitlines()]
     tables = tomllib.loads(
         "\n".join(line for line in lines if "url_file" not in line and "0.0.0.0" not in line)
     )
@@ -62,6 +64,10 @@ def test_every_line_that_init_comments_out_is_a_setting_that_exists() -> None:
     assert site.worker == bare.worker
     assert site.spool.model_copy(update={"path": bare.spool.path}) == bare.spool
     assert site.peers[0].name == "archive"
+    # A rule for every model that comes with Wetread, and each fits its model.
+    rules = {rule.model: rule for rule in site.rules}
+    assert sorted(rules) == [manifest.name for manifest in built_in()]
+    assert [misfit(rules[manifest.name], manifest) for manifest in built_in()] == [None] * len(rules)
 
 
 def test_the_zone_is_the_sites_and_otherwise_this_machines(tmp_path: Path) -> None:

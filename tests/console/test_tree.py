@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.peers.loopback import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +79,7 @@ def test_a_part_that_ends_is_started_again(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         until(lambda: len(pids_in(tmp_path)) == 2, within_s=10, what="it was started again")
         tree.terminate()
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
     assert "was ended by SIGKILL" in said(tmp_path)
     assert not any(alive(pid) for pid in pids_in(tmp_path))
 
@@ -93,7 +94,7 @@ def test_a_part_that_cannot_start_stops_the_tree_and_says_so(tmp_path: Path) -> 
         except PartFailed as failed:
             sys.exit(f"FAILED {{failed}}")
         """) as tree:  # fmt: skip
-        assert tree.wait(15) == 1
+        assert tree.wait(patient(15)) == 1
     assert "the port is taken" in said(tmp_path)
     assert "FAILED bad could not start: it ended with exit code 1" in said(tmp_path)
     assert not (tmp_path / "pids").exists() or not any(alive(pid) for pid in pids_in(tmp_path))
@@ -112,7 +113,7 @@ def test_foundations_are_started_first_and_stopped_last(tmp_path: Path) -> None:
         """) as tree:  # fmt: skip
         until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
         tree.send_signal(signal.SIGINT)
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
     order = [line for line in said(tmp_path).splitlines() if line.endswith(("stands", "stops"))]
     assert order == ["base stands", "top stands", "top stops", "base stops"]
 
@@ -133,7 +134,7 @@ def test_not_even_grandchildren_are_left(tmp_path: Path) -> None:
         )
         until(lambda: "ready" in said(tmp_path), within_s=10, what="the tree stands")
         tree.terminate()
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
     assert not any(alive(pid) for pid in pids_in(tmp_path))
 
 
@@ -153,7 +154,7 @@ def test_a_slow_part_is_waited_for_and_named(tmp_path: Path) -> None:
         (tmp_path / "go").touch()
         until(lambda: "all ready" in said(tmp_path), within_s=10, what="the tree stands")
         tree.terminate()
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
 
 
 def test_a_part_that_lives_without_answering_is_started_again(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_part_that_lives_without_answering_is_started_again(tmp_path: Path) ->
         (tmp_path / "hangs").unlink()
         until(lambda: len(pids_in(tmp_path)) == 2, within_s=10, what="it was started again")
         tree.terminate()
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
     assert "no answer 3 times in a row" in said(tmp_path)
 
 
@@ -189,7 +190,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
         assert int(ignored(tree.pid), 16) >> (signal.SIGHUP - 1) & 1
         tree.send_signal(signal.SIGHUP)
         tree.terminate()
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
 
 
 def test_orphans_that_end_are_buried(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_orphans_that_end_are_buried(tmp_path: Path) -> None:
         pid = until(lambda: note.exists() and note.read_text(), within_s=10, what="the orphan has run")
         until(lambda: not Path(f"/proc/{pid}").exists(), within_s=10, what="nothing is left of it")
         tree.terminate()
-        assert tree.wait(10) == 0
+        assert tree.wait(patient(10)) == 0
 
 
 @pytest.mark.fault

@@ -9,6 +9,8 @@ from ledger.completeness import CountRecord, Lack
 from ledger.delivery import DeliveryRecord, DeliveryState
 from ledger.identifiers import AETitle, DeliveryId, Digest, JobId, ResultId, SeriesId, StudyId, Uid
 from ledger.job import JobRecord, JobState, Outcome, Priority
+from ledger.notification import NotificationRecord, NotificationState, Occasion
+from ledger.pause import Pause, PauseKind
 from ledger.result import ResultRecord, Role
 from ledger.study import Completeness, RoutingNote, StudyRecord, StudyState
 
@@ -214,4 +216,57 @@ def test_a_shadow_run_is_said_to_be_one_and_decides_nothing() -> None:
     assert said.startswith("lung_ct@1.0.0 has a result, and archive has it.")
     assert said.endswith(
         "Beside it the shadow run of lung_ct@2.0.0 (job 8) is parked: broken; its results stay here."
+    )
+
+
+def a_notification(state: NotificationState, because: str = "", attempts: int = 1) -> NotificationRecord:
+    return NotificationRecord(
+        id=3,
+        study_id=StudyId(1),
+        job_id=JobId(7),
+        receiver="RIS",
+        occasion=Occasion.FOUND,
+        corrects=False,
+        control_id="W1",
+        state=state,
+        attempts=attempts,
+        created_at=0.0,
+        next_attempt_at=0.0,
+        because=because,
+        taken_at=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "because", "words"),
+    [
+        (
+            NotificationState.PARKED,
+            "it rejected the message: AR",
+            "RIS will not be told: it rejected the message: AR.",
+        ),
+        (NotificationState.WAITING, "nobody listens there", "RIS is not told yet: nobody listens there."),
+    ],
+)
+def test_who_is_not_told_is_named_beside_the_result(
+    state: NotificationState, because: str, words: str
+) -> None:
+    done = a_job(JobState.DONE)
+    told = [a_notification(state, because)]
+    assert words in why(a_study(), [], [done], {}, notifications=told)
+    assert "RIS" not in why(
+        a_study(), [], [done], {}, notifications=[a_notification(NotificationState.TAKEN)]
+    )
+
+
+def test_what_waits_for_a_pause_says_who_paused_it_when_and_why() -> None:
+    held = Pause(kind=PauseKind.MODEL, name="lung_ct", since=1.75e9, by="ann", because="wrong side.")
+    sentence = why(a_study(), [], [a_job(JobState.QUEUED, attempts=0)], {}, pauses=[held])
+    assert sentence == (
+        "No result yet: job 7 waits: the model lung_ct is paused by ann since 2025-06-15 15:06 UTC "
+        "(wrong side)."
+    )
+    other = replace(held, name="liver")
+    assert "waits for a worker" in why(
+        a_study(), [], [a_job(JobState.QUEUED, attempts=0)], {}, pauses=[other]
     )
