@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
+from tests.patience import patient
 from tests.peers.loopback import free_port, listening, until
 from tests.peers.orthanc import Orthanc
 
@@ -76,7 +77,7 @@ class Site:
         """Run `wetread COMMAND` to its end."""
         return subprocess.run(
             [sys.executable, "-m", "console", *command, "--config", self.config], cwd=self.folder,
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=patient(60), check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"},
         )  # fmt: skip
 
@@ -106,7 +107,7 @@ class Site:
                 process.send_signal(signal.SIGTERM)
         try:
             for process in self.processes:
-                process.wait(30)
+                process.wait(patient(30))
         finally:
             for process in self.processes:
                 if process.poll() is None:
@@ -128,7 +129,7 @@ def site(
     port = free_port()
     data = folder / "data"
     url = ledger or f"sqlite:///{data}/ledger.sqlite"
-    text = f'[site]\ndata = "{data}"\n[node]\nport = {port}\n[dicomweb]\n{dicomweb}\n'
+    text = f'[site]\ndata = "{data}"\n[node]\nport = {port}\n[dicomweb]\n{dicomweb}\n[console]\nport = 0\n'
     text += f'[ledger]\nurl = "{url}"\n{QUICK}'
     if queue:
         text += f'[queue]\nurl = "{queue}"\n'

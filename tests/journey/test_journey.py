@@ -11,7 +11,7 @@ from ledger.job import JobState
 from ledger.study import StudyState
 from models.training.phantom_series import write_series
 from models.training.phantoms import Phantom, chest
-from tests.conformance.provenance import assert_provenance
+from tests.journey.provenance import assert_provenance
 from tests.journey.site import site
 from tests.journey.truth import by_modality, lungs_are_where_they_are, the_report_tells_the_truth
 from tests.peers.dcmtk import dcmsend, storescu

@@ -19,6 +19,7 @@ from models.install import install
 from models.scaffold import begin
 from models.settings import ModelsSettings
 from models.shelf import package_in
+from tests.ledger.site import OPERATOR
 from tests.worker.site import WorkerBench, receive, worker_bench
 
 pytestmark = [pytest.mark.peer, pytest.mark.journey]
@@ -85,7 +86,7 @@ def test_versions_come_and_go_while_studies_are_analysed(bench: WorkerBench) -> 
 
     # A second one runs beside it, for nobody to see; the same worker has both.
     install_bright(bench, "2.0.0", 100)
-    bench.ledger.shadow("bright", "2.0.0", active="1.0.0", by="test", because="")
+    bench.ledger.shadow("bright", "2.0.0", active="1.0.0", by=OPERATOR, because="")
     active, shadow = study(bench, "bright")
     assert (active.model, shadow.model, shadow.shadow) == ("bright@1.0.0", "bright@2.0.0", True)
     assert bench.ledger.deliveries_of(shadow.id) == []
@@ -109,7 +110,7 @@ def test_versions_come_and_go_while_studies_are_analysed(bench: WorkerBench) -> 
     assert volume.first != volume.second
 
     # Promoted: from the next study on, for every worker.
-    bench.ledger.promote("bright", "2.0.0", by="test", because="")
+    bench.ledger.promote("bright", "2.0.0", by=OPERATOR, because="")
     (job,) = study(bench, "bright")
     assert (job.model, job.shadow) == ("bright@2.0.0", False)
     (old,) = study(bench, "bright@1.0.0")  # Old versions stay runnable.

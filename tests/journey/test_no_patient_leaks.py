@@ -14,6 +14,7 @@ import redis as redis_client
 from models.training.phantom_series import write_series
 from models.training.phantoms import chest
 from tests.journey.site import site
+from tests.patience import patient
 from tests.peers.dcmtk import dcmsend, storescu
 from tests.peers.loopback import until
 from tests.peers.orthanc import orthanc
@@ -90,7 +91,7 @@ def test_canary_names_appear_in_no_log_and_no_message(tmp_path: Path) -> None:
                     ended.append(f"{type(error).__name__}: {error}")
 
         threading.Thread(target=overhear, daemon=True).start()
-        assert listening.wait(10)
+        assert listening.wait(patient(10))
         with site(tmp_path / "site", archive, queue=queue.url, more=DESCRIBED) as running:
             running.start("serve")
             running.listens()

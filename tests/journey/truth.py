@@ -10,6 +10,7 @@ import pydicom
 from pydicom import Dataset
 
 from models.training.phantoms import LEFT_LUNG, RIGHT_LUNG, Phantom
+from tests.patience import patient
 from tests.peers.programs import find
 
 
@@ -39,6 +40,7 @@ def lungs_are_where_they_are(segmentation: Dataset, phantom: Phantom) -> None:
     numbers = {
         ("right" if "right" in item.SegmentLabel.lower() else "left"): item.SegmentNumber
         for item in segmentation.SegmentSequence
+        if "lung" in item.SegmentLabel.lower()
     }
     assert set(numbers) == {"right", "left"}
     assert dice(labels == numbers["right"], phantom.truth == RIGHT_LUNG) >= 0.98
@@ -51,12 +53,12 @@ def measurements(report: Path, folder: Path) -> dict[str, dict[str, tuple[float,
     out = folder / "measurements.json"
     subprocess.run(
         [find("tid1500reader"), "--inputDICOM", report, "--outputMetadata", out],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=patient(60),
     )  # fmt: skip
     return {
         group["TrackingIdentifier"]: {
             _name(item): (float(item["value"]), item["units"]["CodeValue"])
-            for item in group["measurementItems"]
+            for item in group.get("measurementItems", ())
         }
         for group in json.loads(out.read_text())["Measurements"]
     }
@@ -73,17 +75,17 @@ def the_report_tells_the_truth(report: Dataset, phantom: Phantom, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.dcm"
     pydicom.dcmwrite(path, report)
-    read = measurements(path, folder)
-    assert len(read) == 2
-    for name, values in read.items():
+    lungs = {name: values for name, values in measurements(path, folder).items() if "lung, " in name.lower()}
+    assert len(lungs) == 2
+    for name, values in lungs.items():
         truth = phantom.right if "right" in name.lower() else phantom.left
         assert truth is not None
 
         def value(word: str, values: dict[str, tuple[float, str]] = values) -> float:
-            (found,) = [v for key, (v, _) in values.items() if word.lower() in key.lower()]
+            (found,) = [v for key, (v, _) in values.items() if word in key and "third" not in key]
             return found
 
-        assert abs(value("volume") - truth.volume_ml) <= 0.03 * truth.volume_ml
-        assert abs(value("950") - truth.laa950_percent) <= 1.0
-        assert abs(value("15") - truth.perc15_hu) <= 10.0
-        assert abs(value("mean") - truth.mean_hu) <= 15.0
+        assert abs(value("Volume") - truth.volume_ml) <= 0.03 * truth.volume_ml
+        assert abs(value("below -950") - truth.laa950_percent) <= 1.0
+        assert abs(value("15th") - truth.perc15_hu) <= 10.0
+        assert abs(value("Mean") - truth.mean_hu) <= 15.0

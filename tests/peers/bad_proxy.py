@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.patience import patient
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
@@ -72,7 +74,7 @@ class BadProxy:
                 line.shutdown(socket.SHUT_RDWR)
             line.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(patient(5))
 
     def _carry(self, source: socket.socket, sink: socket.socket, way: Way, there: bool) -> None:
         count = 0
@@ -123,4 +125,4 @@ def bad_proxy(upstream: int, *, there: Way | None = None, back: Way | None = Non
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             proxy.close()
-            acceptor.join(5)
+            acceptor.join(patient(5))

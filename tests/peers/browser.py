@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.patience import patient
 from tests.peers.loopback import until
 from tests.peers.programs import find
 
@@ -65,6 +66,7 @@ def chromium() -> Iterator[Browser]:
 def tab(browser: Browser, *, width: int = 1500, height: int = 950) -> Tab:
     """A new, empty page."""
     opened = Tab(browser.new_page(viewport={"width": width, "height": height}))
+    opened.page.set_default_timeout(patient(30_000))
     opened.page.on("pageerror", lambda error: opened.errors.append(f"uncaught: {error}"))
     opened.page.on(
         "response",

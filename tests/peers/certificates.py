@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.certificate import read_certificate
+from tests.patience import patient
 from tests.peers.programs import find
 
 _ELLIPTIC = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")  # made in no time, unlike RSA
@@ -70,4 +71,6 @@ def authority(folder: Path) -> Authority:
 
 
 def _openssl(*arguments: object) -> None:
-    subprocess.run([find("openssl"), *map(str, arguments)], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [find("openssl"), *map(str, arguments)], check=True, capture_output=True, timeout=patient(60)
+    )

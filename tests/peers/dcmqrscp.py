@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import patient
 from tests.peers.loopback import free_port, listening, until
 from tests.peers.programs import find
 
@@ -53,4 +54,4 @@ def dcmqrscp(
         yield Dcmqrscp(port, held)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(patient(10))

