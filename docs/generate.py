@@ -27,13 +27,16 @@ import ledger.commitment
 import ledger.delivery
 import ledger.fetch
 import ledger.job
+import ledger.notification
 import ledger.promise
 import ledger.study
+import ledger.workitem
 from console.cli import app
 from console.settings import Site
 from ledger.errors import ModelError, PeerError, SiteError, StudyError, WetreadError
 from ledger.transition import mermaid
 from models.manifest import Manifest
+from tests.results.checklist.points import POINTS, proofs
 
 DOCS = Path(__file__).parent
 PACKAGES = ("ledger", "dicom_node", "models", "results", "worker", "console")
@@ -50,8 +53,16 @@ MACHINES = (
         "CommitmentEvent",
         ledger.commitment.CommitmentState.OPENED,
     ),
+    (
+        "Notification",
+        ledger.notification,
+        "NotificationState",
+        "NotificationEvent",
+        ledger.notification.NotificationState.WAITING,
+    ),
     ("Fetch", ledger.fetch, "FetchState", "FetchEvent", ledger.fetch.FetchState.ASKED),
     ("Promise", ledger.promise, "PromiseState", "PromiseEvent", ledger.promise.PromiseState.ASKED),
+    ("Workitem", ledger.workitem, "WorkitemState", "WorkitemEvent", ledger.workitem.WorkitemState.LISTED),
 )
 
 WHAT_TO_DO = {
@@ -181,12 +192,34 @@ def manifest() -> str:
     return "\n".join(page)
 
 
+def proof() -> str:
+    """What is true of every result, who says so, and where that is tested."""
+    page = ["# What is proven of every result", "", GENERATED.strip(), ""]
+    page += [
+        "Results of every kind of image and every outcome are made, sent to a real archive by our own",
+        "sender, and fetched back before anybody judges them. A point is a test with its number in its name:",
+        "`pytest -k point_31`. A point without a test is a failure, and so is a peer that is missing in CI.",
+        "",
+        "| | what is true | judged by | tested in |",
+        "|---|---|---|---|",
+    ]
+    found, part = proofs(), ""
+    for point in POINTS:
+        if point.part != part:
+            part = point.part
+            page.append(f"| | **{part}** | | |")
+        where = "<br>".join(f"`tests/{path}`" for path in found.get(point.number, []))
+        page.append(f"| {point.number} | {point.says} | {point.judged_by} | {where} |")
+    return "\n".join(page) + "\n"
+
+
 PAGES = {
     "models/manifest.md": manifest,
     "states.md": states,
     "operating/settings.md": settings,
     "operating/commands.md": commands,
     "operating/errors.md": errors,
+    "results/proof.md": proof,
 }
 
 
