@@ -252,11 +252,15 @@ class Bookkeeper:
         page, path = promised.page, promised.path
         if page is None:
             return
-        if promised.tries == 1 and self._spool.holds(path):
+        size = len(page.contents)
+        if promised.tries > 1:  # The file of a try before may look whole, and not be on the disk.
+            promised.descriptor = self._spool.write_unsynced(page.blocks, size, path)
+            return
+        try:
+            promised.descriptor = self._spool.write_new(page.blocks, size, path)
+        except FileExistsError:
             # What came first stays as it came, if it is whole: the slow way looks.
             self._spool.stage(page.header, page.data_set)
-        else:
-            promised.descriptor = self._spool.write_unsynced(page.blocks, len(page.contents), path)
 
     def _record(self, batch: Sequence[Promised]) -> None:
         """Tell the ledger, and whoever waits for that."""

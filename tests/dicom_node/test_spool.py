@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.part import BLOCK
 from dicom_node.settings import SpoolSettings
 from dicom_node.spool import INCOMING, INSTANCES, Room, Spool, SpoolBroken, SpoolFull, occupant
 from tests.dicom_node.datasets import digest_of
@@ -83,6 +84,29 @@ def test_a_failing_sync_leaves_nothing_and_is_not_tried_again(
         spool.stage(b"", b"data set")
     assert len(synced) == 1
     assert list(spool.files(INCOMING)) == list(spool.files(INSTANCES)) == []
+
+
+def test_a_file_of_the_daybook_never_takes_the_place_of_one_that_is_there(spool: Spool) -> None:
+    first, second = (
+        memoryview(text.ljust(BLOCK, b".")) for text in (b"what came first", b"what comes later")
+    )
+    path = f"{INSTANCES}/ab/ab.dcm"
+
+    os.close(spool.write_new(first, BLOCK, path))
+    with pytest.raises(FileExistsError):
+        spool.write_new(second, BLOCK, path)
+
+    assert spool.absolute(path).read_bytes() == bytes(first)
+
+
+def test_a_file_of_the_daybook_that_finds_no_room_leaves_no_torn_one(spool: Spool, monkeypatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, contents: real(descriptor, contents[:100]))
+
+    with pytest.raises(SpoolFull):
+        spool.write_new(memoryview(bytes(1000)), 1000, f"{INSTANCES}/ab/ab.dcm")
+
+    assert list(spool.files(INSTANCES)) == []
 
 
 def test_a_vanished_spool_is_a_broken_one(spool: Spool) -> None:
