@@ -337,6 +337,7 @@ def fetch(
     A study is judged and analysed like any other. Priors are never analysed by themselves.
     """
     from console import fetch as fetching
+    from console.acting import at_the_terminal
     from dicom_node.priors import Priors
 
     site = _site(config, data)
@@ -344,11 +345,11 @@ def fetch(
     if (study is None) == (priors_of is None):
         raise typer.BadParameter("give either --study or --priors-of")
     if study is not None:
-        asked = fetching.ask_for_study(site, ledger, peer, study)
+        asked = fetching.ask_for_study(site, ledger, peer, study, by=at_the_terminal())
     else:
         assert priors_of is not None
         wanted = Priors(peer=peer, number=number, within_days=within_days, modality=frozenset(modality or ()))
-        asked = fetching.ask_for_priors(site, ledger, priors_of, wanted)
+        asked = fetching.ask_for_priors(site, ledger, priors_of, wanted, by=at_the_terminal())
     if wait:
         with suppress(KeyboardInterrupt):  # Ctrl-C is how one stops looking.
             fetching.follow(ledger, asked, _console())

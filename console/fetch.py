@@ -12,6 +12,7 @@ from rich.console import Console
 from console.settings import Site
 from dicom_node.peers import named
 from dicom_node.priors import Priors
+from ledger.audit import Actor
 from ledger.errors import SiteError, WetreadError
 from ledger.fetch import FetchId, FetchRecord, FetchState, NewFetch, Purpose
 from ledger.identifiers import Uid
@@ -29,7 +30,7 @@ class NotFetched(WetreadError):
     """It was given up; the reason is the history's."""
 
 
-def ask_for_study(site: Site, ledger: Ledger, peer: str, study: str) -> FetchId:
+def ask_for_study(site: Site, ledger: Ledger, peer: str, study: str, *, by: Actor) -> FetchId:
     """Ask for a study, as if it were to be sent here. Raises `CannotFetch`."""
     _check_peer(site, peer)
     try:
@@ -44,10 +45,10 @@ def ask_for_study(site: Site, ledger: Ledger, peer: str, study: str) -> FetchId:
         told_with=None if here is None else here.id,
         because=f"asked for on the command line, from {peer}",
     )
-    return _asked(ledger, wish)
+    return _asked(ledger, wish, by)
 
 
-def ask_for_priors(site: Site, ledger: Ledger, study: str, wanted: Priors) -> FetchId:
+def ask_for_priors(site: Site, ledger: Ledger, study: str, wanted: Priors, *, by: Actor) -> FetchId:
     """Ask for the priors of a study that is here. Raises `CannotFetch`."""
     _check_peer(site, wanted.peer)
     found = ledger.find(study)
@@ -61,7 +62,7 @@ def ask_for_priors(site: Site, ledger: Ledger, study: str, wanted: Priors) -> Fe
         because=f"asked for on the command line: {wanted.number} of the patient's earlier studies",
         terms=wanted.terms(),
     )
-    return _asked(ledger, wish)
+    return _asked(ledger, wish, by)
 
 
 def follow(
@@ -103,8 +104,8 @@ def _check_peer(site: Site, name: str) -> None:
         raise CannotFetch(f'{name} is not for fetching: give its [[peer]] retrieve = "get", "move" or "wado"')
 
 
-def _asked(ledger: Ledger, wish: NewFetch) -> FetchId:
-    asked = ledger.ask_fetch(wish, again=True)
+def _asked(ledger: Ledger, wish: NewFetch, by: Actor) -> FetchId:
+    asked = ledger.ask_fetch(wish, again=True, by=by)
     if asked is not None:
         return asked
     mine: Sequence[FetchRecord] = [

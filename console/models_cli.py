@@ -2,6 +2,8 @@
 # ruff: noqa: PLC0415, PLR0917
 """`wetread models`: what is installed, what comes in and goes, and what a name means."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ from console.options import Because, Config, Data, OpenLedger, OpenSite
 if TYPE_CHECKING:
     from console.settings import Site
     from ledger.channel import Channel
+    from ledger.store.ledger import Ledger
 
 
 _ASKED = "asked for on the command line"
@@ -24,7 +27,7 @@ def models_app(open_site: OpenSite, open_ledger: OpenLedger) -> typer.Typer:
     app = typer.Typer(help="The models of this site.", invoke_without_command=True)
     _looking(app, open_site, open_ledger)
     _deciding(app, open_site, open_ledger)
-    _changing(app, open_site)
+    _changing(app, open_site, open_ledger)
     _making(app)
     return app
 
@@ -142,7 +145,7 @@ def _deciding(app: typer.Typer, open_site: OpenSite, open_ledger: OpenLedger) ->
             shelving.shadow(site, open_ledger(site), name, _console(), by=at_the_terminal(), because=because)
 
 
-def _changing(app: typer.Typer, open_site: OpenSite) -> None:
+def _changing(app: typer.Typer, open_site: OpenSite, open_ledger: OpenLedger) -> None:
     @app.command("add")
     def add(
         source: Annotated[
@@ -157,9 +160,12 @@ def _changing(app: typer.Typer, open_site: OpenSite) -> None:
 
         Nothing of it is run. A version that is there stays: what changed needs another version.
         """
+        from console.acting import at_the_terminal
         from console.shelving import add as add_model
 
-        add_model(open_site(config, data), source, sha256, _console(), agree=_agree)
+        site = open_site(config, data)
+        with _ledger(site, open_ledger) as ledger:
+            add_model(site, ledger, source, sha256, _console(), by=at_the_terminal(), agree=_agree)
 
     @app.command("remove")
     def remove(
@@ -169,9 +175,12 @@ def _changing(app: typer.Typer, open_site: OpenSite) -> None:
         data: Data = None,
     ) -> None:
         """Take one version out of the models folder. Refuses what a rule or a channel still names."""
+        from console.acting import at_the_terminal
         from console.shelving import remove_model
 
-        remove_model(open_site(config, data), name, _console(), force=force)
+        site = open_site(config, data)
+        with _ledger(site, open_ledger) as ledger:
+            remove_model(site, ledger, name, _console(), by=at_the_terminal(), force=force)
 
 
 def _making(app: typer.Typer) -> None:
@@ -213,13 +222,22 @@ def _making(app: typer.Typer) -> None:
 
 def _channels(site: "Site", open_ledger: OpenLedger) -> "dict[str, Channel]":
     """What names mean; nothing where nothing was ever served from here."""
+    with _ledger(site, open_ledger) as ledger:
+        return {} if ledger is None else ledger.channels()
+
+
+@contextmanager
+def _ledger(site: "Site", open_ledger: OpenLedger) -> "Iterator[Ledger | None]":
+    """The ledger; None where nothing was ever served from here."""
     from console.opening import NothingHere
 
     try:
-        with open_ledger(site) as ledger:
-            return ledger.channels()
+        ledger = open_ledger(site)
     except NothingHere:
-        return {}
+        yield None
+        return
+    with ledger:
+        yield ledger
 
 
 def _agree(digest: str) -> bool:

@@ -35,13 +35,16 @@ class NotAsked(SiteError):
 
 def add(
     site: Site,
+    ledger: Ledger | None,
     source: str,
     sha256: str | None,
     console: Console,
     *,
+    by: Actor,
     agree: Callable[[str], bool] = lambda digest: False,
 ) -> None:
-    """Install the model at `source`. `agree` is asked about the digest of what came from the web without one.
+    """Install the model at `source`. `agree` is asked about the digest of what came from the web without one;
+    `ledger` is None where nothing was ever served from here.
 
     Raises `WetreadError`; a model without a manifest gets the draft of one in the working directory.
     """
@@ -65,15 +68,25 @@ def add(
                 raise
             _begin(path, lacking.recognised, console)
             raise
+    if ledger is not None:
+        how = {"trust": str(installed.trust), "source": "the web" if is_url(source) else "this machine"}
+        ledger.record_audit(by, "model.installed", thing_id=installed.manifest.identity, detail=how)
     _tell(installed, console)
 
 
-def remove_model(site: Site, reference: str, console: Console, *, force: bool) -> None:
-    """Take one version out of the models folder. Raises `UnknownModel`, `StillWanted`."""
+def remove_model(
+    site: Site, ledger: Ledger | None, reference: str, console: Console, *, by: Actor, force: bool
+) -> None:
+    """Take one version out of the models folder; `ledger` as in `add`.
+
+    Raises `UnknownModel`, `StillWanted`.
+    """
     place = _place(site, reference)
-    if not force and (wanted := _wanted(site, place)):
+    if not force and (wanted := _wanted(site, ledger, place)):
         raise StillWanted(f"{place.identity} stays: {wanted}. --force removes it all the same")
     remove(place)
+    if ledger is not None:
+        ledger.record_audit(by, "model.removed", thing_id=place.identity, detail={"forced": force})
     console.print(f"{place.identity} is removed")
 
 
@@ -200,16 +213,13 @@ def _place(site: Site, reference: str) -> Place:
     return found
 
 
-def _wanted(site: Site, place: Place) -> str:
+def _wanted(site: Site, ledger: Ledger | None, place: Place) -> str:
     """Who still names this version, in words; empty where nobody does."""
     alone = len(places(site.models.folder, place.name)) == 1
     for rule in told_site(site).rules:
         if rule.model == place.identity or (alone and rule.model == place.name):
             return f"rule {rule.name!r} names {rule.model}"
-    if site.ledger.file is not None and not site.ledger.file.exists():
-        return ""
-    with Ledger.open(site.ledger) as ledger:
-        channel = ledger.channels().get(place.name)
+    channel = None if ledger is None else ledger.channels().get(place.name)
     if channel is not None and place.version in (channel.active, channel.shadow):
         role = "means it" if place.version == channel.active else "has it as its shadow"
         return f"{place.name} {role} (wetread models promote)"

@@ -5,9 +5,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, exists, func, insert, or_, select, update
 
+from ledger.audit import Actor
 from ledger.fetch import FetchEvent, FetchId, FetchRecord, FetchState, NewFetch, Purpose
 from ledger.identifiers import SeriesId, StudyId, Uid
 from ledger.schema import fetch, fetch_item, instance, result, study
+from ledger.store.audit import audit
 from ledger.store.database import Database, NotInLedger, Transaction
 from ledger.store.history import note
 from ledger.store.moves import FETCH, lock, move
@@ -22,8 +24,9 @@ _AFTERWARDS_S = 300.0
 class Fetches(Database):
     """Fetches, from the first wish to the last instance."""
 
-    def ask_fetch(self, new: NewFetch, *, again: bool = False) -> FetchId | None:
-        """Keep a wish, durably; it is due at once. None: the same is being fetched already.
+    def ask_fetch(self, new: NewFetch, *, again: bool = False, by: Actor | None = None) -> FetchId | None:
+        """Keep a wish, of a person where `by` says whose, durably; it is due at once. None: the same is being
+        fetched already.
 
         What was settled is not asked for on the same terms anew, unless it is wanted `again`.
         """
@@ -66,6 +69,9 @@ class Fetches(Database):
                 because=new.because,
                 detail={"peer": new.peer, "purpose": new.purpose, "study": new.study.value},
             )
+            if by is not None:
+                said = {"peer": new.peer, "purpose": str(new.purpose)}
+                audit(tx, by, "fetch.asked", thing_id=number, detail=said)
             return FetchId(number)
 
     def due_fetches(self, limit: int = 20) -> list[FetchId]:

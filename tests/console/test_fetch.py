@@ -62,6 +62,9 @@ def test_whoever_does_not_wait_is_told_the_number(site: FilledSite, wetread: Wet
     assert record.purpose is Purpose.PRIORS
     assert record.terms == {"number": 3, "within_days": 1825, "modality": ["CT"]}
     assert record.told_with == study_id
+    [said] = site.ledger.audit_rows()
+    assert (said.what, said.thing_id, said.role) == ("fetch.asked", str(record.id), "administrator")
+    assert said.detail == {"peer": "archive", "purpose": "priors"}
 
 
 def test_a_wish_that_is_being_fulfilled_is_joined(site: FilledSite, wetread: Wetread) -> None:

@@ -198,7 +198,22 @@ def test_promotion_and_shadow_are_decisions_in_the_ledger(
     assert told[0].because == "to compare"
     assert told[0].detail["by"]
     trail = [(row.what, row.role, row.address) for row in reversed(site.ledger.audit_rows())]
-    assert trail == [(f"model.{one.event}", "administrator", "this machine") for one in told]
+    came = [("model.installed", "administrator", "this machine")] * 2
+    assert trail == came + [(f"model.{one.event}", "administrator", "this machine") for one in told]
+
+
+def test_what_comes_into_the_models_folder_and_goes_is_in_the_audit_trail(
+    wetread: Wetread, site: FilledSite, onnx: Path
+) -> None:
+    wetread("models", "add", onnx)
+    wetread("models", "add", onnx)  # It is there already, and stays.
+    wetread("models", "remove", "ours@1", "--force")
+    wetread("models", "remove", "ours@7")  # There is none.
+    trail = [(row.what, row.thing_id, row.detail) for row in reversed(site.ledger.audit_rows())]
+    assert trail == [
+        ("model.installed", "ours@1", {"trust": "data only", "source": "this machine"}),
+        ("model.removed", "ours@1", {"forced": True}),
+    ]
 
 
 @pytest.mark.parametrize("what", [("promote", "ours"), ("promote", "ours@9"), ("shadow", "ours@1")])
