@@ -195,6 +195,7 @@ class Site(BaseModel):
             receivers=self.receivers,
             models=self.models_settings(),
             time_zone=self.site.time_zone,
+            console_url=self.console.public_url,
         )
 
     def models_settings(self) -> ModelsSettings:

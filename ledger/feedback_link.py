@@ -28,6 +28,11 @@ def link_token(key: bytes, job: JobId, until: float) -> str:
     return f"{int(job)}.{end}.{_seal(key, f'{int(job)}.{end}')}"
 
 
+def link_path(key: bytes, job: JobId, until: float) -> str:
+    """Where in the console a link to the result of `job` leads, good up to `until` as in `link_token`."""
+    return f"/feedback/link/{link_token(key, job, until)}"
+
+
 def read_link(key: bytes, token: str, now: float) -> JobId:
     """The job that a link names. Raises `LinkRefused` where it was not made with `key`, or ended before
     `now`.

@@ -59,6 +59,7 @@ class Happened:
     job: int | None = None
     corrects: bool | None = None
     link: str | None = None
+    feedback: str | None = None  #: where a reader says what the result is worth
     findings: tuple[str, ...] | None = None
     patient: Who | None = None
     alarm: str | None = None  #: the kind of alarm
@@ -161,7 +162,14 @@ _SAMPLE = Happened(
 
 def samples(events: Sequence[str], *, alarms: bool, patient: bool) -> list[Happened]:
     """One of each event that a receiver may hear of, to try a template on."""
-    run = replace(_SAMPLE, rule="chest CT", model="lung_ct", job=7, corrects=False)
+    run = replace(
+        _SAMPLE,
+        rule="chest CT",
+        model="lung_ct",
+        job=7,
+        corrects=False,
+        feedback="https://wetread.example/feedback/link/7.1.x",
+    )
     if patient:
         who = Who(name="Doe^Jane", id="4711", accession="A1", study="1.2.3", study_date="20260102")
         run = replace(

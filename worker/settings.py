@@ -150,6 +150,7 @@ class WorkerSite(BaseModel, frozen=True, extra="forbid"):
     models: ModelsSettings = ModelsSettings()
     # The clock of results whose images do not say theirs: the site's, never that of the machine they run on.
     time_zone: TimeZone = "UTC"
+    console_url: str | None = None  # What links to the console's pages begin with; None: nothing links there.
 
     def peer(self, name: str) -> PeerSettings | None:
         """The peer called `name`, if this site still knows it."""

@@ -17,6 +17,7 @@ import structlog
 from dicom_node.receivers import ReceiverSettings
 from ledger.errors import ModelError
 from ledger.failpoint import failpoint
+from ledger.feedback_link import VALID_S, link_path
 from ledger.notification import NewNotification, Occasion, OwedAlarm, OwedNotification
 from ledger.store.ledger import Ledger
 from results.notification import Notice
@@ -46,7 +47,7 @@ class Words:
     ) -> None:
         """`notice` reads what a report says. It raises `ModelError` where that cannot be read."""
         self._ledger, self._notice = ledger, notice
-        self._zone = ZoneInfo(site.time_zone)
+        self._zone, self._console_url = ZoneInfo(site.time_zone), site.console_url
 
     def open(self, receiver: ReceiverSettings) -> None:
         """Make every message that is owed to `receiver` now, as many as it may get."""
@@ -125,7 +126,13 @@ class Words:
             "receiver": receiver.name,
         }
         said = _SAID[owed.occasion].format(model=owed.model)
-        of_run = {"rule": owed.rule, "model": owed.model, "job": int(owed.job_id), "corrects": owed.corrects}
+        of_run = {
+            "rule": owed.rule,
+            "model": owed.model,
+            "job": int(owed.job_id),
+            "corrects": owed.corrects,
+            "feedback": self._feedback(owed),
+        }
         if not receiver.patient:
             return Happened(**common, **of_run, sentence=said)  # type: ignore[arg-type]
         study = self._ledger.study(owed.study_id)
@@ -149,6 +156,13 @@ class Words:
                 study_date=study.study_date,
             ),
         )
+
+    def _feedback(self, owed: OwedNotification) -> str | None:
+        """Where a reader says what the result is worth; the same whenever the message is made."""
+        if self._console_url is None or owed.occasion is Occasion.GIVEN_UP:
+            return None
+        path = link_path(self._ledger.feedback_key(), owed.job_id, owed.at + VALID_S)
+        return f"{self._console_url.rstrip('/')}{path}"
 
     def _read(self, owed: OwedNotification) -> Notice | None:
         """What the report says; None where it cannot be read any more: that it is there is told anyway."""

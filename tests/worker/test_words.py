@@ -13,6 +13,7 @@ import pytest
 
 from dicom_node.receivers import ReceiverSettings
 from ledger.alarm import SeenAlarm
+from ledger.feedback_link import read_link
 from ledger.notification import NotificationRecord, NotificationState, Occasion
 from ledger.store.ledger import Ledger
 from results.notification_text import TemplateUnusable
@@ -128,6 +129,23 @@ def test_a_receiver_that_may_know_hears_who_and_what(tmp_path: Path, hooks: Web)
         }
         assert "not verified" in told["findings"][0]
         assert told["link"].startswith(f"https://ohif.example/?s={study.study}&r=")
+
+
+def test_a_mail_and_a_webhook_carry_the_link_by_which_a_reader_judges(
+    tmp_path: Path, hooks: Web, box: Mailbox
+) -> None:
+    for folder, receiver in (("hook", hook(hooks, tmp_path)), ("mail", mail(box))):
+        (tmp_path / folder).mkdir()
+        with ended(tmp_path / folder, receiver) as made:
+            made.site = made.site.model_copy(update={"console_url": "https://wetread.example/"})
+            (one,) = tell(made)
+            if receiver.kind == "webhook":
+                link = json.loads(hooks.requests[0][3])["feedback"]
+            else:
+                link = next(word for word in box.read().get_content().split() if word.startswith("https:"))
+            before, _, token = link.rpartition("/")
+            assert before == "https://wetread.example/feedback/link"
+            assert read_link(made.ledger.feedback_key(), token, made.ledger.now()) == one.job_id
 
 
 def test_people_get_a_mail_that_says_where_to_look(tmp_path: Path, box: Mailbox) -> None:

@@ -15,7 +15,7 @@ from console.web.pages.why import answer
 from console.web.rendering import render
 from console.web.story import JobPart, StudyPage
 from ledger.feedback import COMMENT_MAX, FeedbackRecord, FeedbackRefused, Judgement
-from ledger.feedback_link import VALID_S, LinkRefused, link_token, read_link
+from ledger.feedback_link import VALID_S, LinkRefused, link_path, read_link
 from ledger.identifiers import JobId
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
@@ -79,7 +79,7 @@ def read_result(deck: Deck, visitor: Visitor, job_id: int, base: str) -> ResultT
 
 def feedback_url(base: str, ledger: Ledger, job: JobId, until: float) -> str:
     """The signed link to the result of `job`, good up to `until` (seconds since 1970 UTC)."""
-    return f"{base.rstrip('/')}/feedback/link/{link_token(ledger.feedback_key(), job, until)}"
+    return f"{base.rstrip('/')}{link_path(ledger.feedback_key(), job, until)}"
 
 
 def judge(request: Request, job_id: int, judgement: str, comment: str) -> FeedbackRecord:
