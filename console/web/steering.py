@@ -50,6 +50,12 @@ def steered(request: Request, sentence: str) -> Response:
     if request.headers.get("hx-request"):
         headers = {"HX-Trigger": json.dumps({"steered": sentence})}
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+    return RedirectResponse(page_before(request, "/queue"), status_code=HTTPStatus.SEE_OTHER)
+
+
+def page_before(request: Request, otherwise: str) -> str:
+    """Path and query of the page that asked, if it is of this console."""
     came = urlsplit(request.headers.get("referer", ""))
-    mine = came.netloc == request.url.netloc and came.path.startswith("/") and not came.path.startswith("//")
-    return RedirectResponse(came.path if mine else "/queue", status_code=HTTPStatus.SEE_OTHER)
+    if came.netloc != request.url.netloc or not came.path.startswith("/") or came.path.startswith("//"):
+        return otherwise
+    return came.path + (f"?{came.query}" if came.query else "")

@@ -13,8 +13,8 @@ from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import deck_of
 from console.web.pages.my_account import make_token
 from console.web.rendering import render
+from console.web.steering import decide
 from ledger.account import Account, AccountId, LastAdministrator, NameTaken, Origin, Role, TokenId, local_name
-from ledger.store.database import NotInLedger
 
 router = APIRouter()
 
@@ -111,10 +111,8 @@ def add_token(
 @router.post("/accounts/tokens/{token_id}/revoke")
 def revoke_token(request: Request, token_id: int) -> Response:
     """Revoke a token of anybody."""
-    try:
-        deck_of(request).ledger.revoke_token(TokenId(token_id), by=_person(request).actor)
-    except NotInLedger as error:
-        raise HTTPException(404, str(error)) from None
+    by = _person(request).actor
+    decide(lambda: deck_of(request).ledger.revoke_token(TokenId(token_id), by=by))
     return RedirectResponse("/accounts", 303)
 
 
@@ -127,10 +125,7 @@ def _person(request: Request) -> Visitor:
 
 
 def _account(request: Request, account_id: int) -> Account:
-    try:
-        return deck_of(request).ledger.account(AccountId(account_id))
-    except NotInLedger as error:
-        raise HTTPException(404, str(error)) from None
+    return decide(lambda: deck_of(request).ledger.account(AccountId(account_id)))
 
 
 def _page(

@@ -14,8 +14,8 @@ from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import deck_of
 from console.web.pages.sign_in import came, inside
 from console.web.rendering import render
+from console.web.steering import decide
 from ledger.account import Account, AccountId, Origin, Role, Session, SessionId, TokenId
-from ledger.store.database import NotInLedger
 
 router = APIRouter()
 WRONG_PASSWORD = "The password that you have now is wrong."  # noqa: S105
@@ -100,10 +100,9 @@ def remove_second_factor(request: Request, password: Annotated[str, Form(max_len
 def end_session(request: Request, session_id: int) -> Response:
     """End one of one's own sessions; one of somebody else's is not there."""
     visitor, account = _me(request)
-    try:
-        deck_of(request).ledger.end_session(SessionId(session_id), of=account.id, by=visitor.actor)
-    except NotInLedger as error:
-        raise HTTPException(404, str(error)) from None
+    decide(
+        lambda: deck_of(request).ledger.end_session(SessionId(session_id), of=account.id, by=visitor.actor)
+    )
     return RedirectResponse("/account", 303)
 
 
@@ -126,10 +125,7 @@ def add_token(
 def revoke_token(request: Request, token_id: int) -> Response:
     """Revoke one of one's own tokens; one of somebody else's is not there."""
     visitor, account = _me(request)
-    try:
-        deck_of(request).ledger.revoke_token(TokenId(token_id), by=visitor.actor, of=account.id)
-    except NotInLedger as error:
-        raise HTTPException(404, str(error)) from None
+    decide(lambda: deck_of(request).ledger.revoke_token(TokenId(token_id), by=visitor.actor, of=account.id))
     return RedirectResponse("/account", 303)
 
 

@@ -1,13 +1,13 @@
 """Language and colours: kept in a cookie of the browser, for whoever sits there."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse
 
 from console.web.deck import deck_of
 from console.web.rendering import LOOK, THEMES, look_of
+from console.web.steering import page_before
 from console.web.words import LANGUAGES
 
 router = APIRouter()
@@ -24,7 +24,7 @@ def prefer(
     spoken, colours = look_of(request)
     spoken = language if language in LANGUAGES else spoken
     colours = theme if theme in THEMES else colours
-    answer = RedirectResponse(_back(request), status_code=303)
+    answer = RedirectResponse(page_before(request, "/"), status_code=303)
     answer.set_cookie(
         LOOK,
         f"{spoken}.{colours}",
@@ -34,11 +34,3 @@ def prefer(
         secure=deck_of(request).site.console.is_secure,
     )
     return answer
-
-
-def _back(request: Request) -> str:
-    """The page where it was chosen: of this console only."""
-    came = urlsplit(request.headers.get("referer", ""))
-    if came.netloc != request.url.netloc or not came.path.startswith("/") or came.path.startswith("//"):
-        return "/"
-    return came.path + (f"?{came.query}" if came.query else "")
