@@ -122,7 +122,7 @@ def _unknown(request: Request, settings: NodeSettings, peers: tuple[PeerSettings
         )
     if because := stranger(caller, peers, known_only=known_only):
         return Refusal(Rejection.CALLING_AE_TITLE_UNKNOWN, because)
-    theirs = entitled(caller, peers, known_only=known_only)
+    theirs = entitled(caller, peers)
     if because := unproven(request.user, theirs, secure=request.proof is not None):
         return Refusal(Rejection.USER_UNKNOWN, f"{caller} {because}")
     return None
@@ -235,7 +235,7 @@ class Doorkeeper:
             str(association.requestor.address),
             _proof(association),
         )
-        return not any(peer.receive for peer in entitled(caller, self._peers, known_only=True))
+        return not any(peer.receive for peer in entitled(caller, self._peers))
 
 
 def _calling(association: Association) -> str:

@@ -2,7 +2,8 @@
 
 An AE title is a claim. Where the site has a `[[peer]]` with that title, `addresses` and `[peer.tls]` say what
 the claim has to come with. With `callers = "known"` every caller needs such an entry. With "any" a title
-without one may be anybody's, over TLS or without, but a title with a `[peer.tls]` is its owner's alone.
+without one may be anybody's, over TLS or without, but a title with `addresses` or a `[peer.tls]` is its
+owner's alone: whoever else borrowed it would use up the places that are counted for it.
 """
 
 from collections.abc import Iterable
@@ -25,13 +26,9 @@ class Caller:
         return f"{self.calling} at {self.address}"
 
 
-def entitled(caller: Caller, peers: Iterable[PeerSettings], *, known_only: bool) -> tuple[PeerSettings, ...]:
+def entitled(caller: Caller, peers: Iterable[PeerSettings]) -> tuple[PeerSettings, ...]:
     """The entries that the caller fits in every point."""
-    return tuple(
-        peer
-        for peer in peers
-        if peer.ae_title == caller.calling and not _mismatch(caller, peer, known_only=known_only)
-    )
+    return tuple(peer for peer in peers if peer.ae_title == caller.calling and not _mismatch(caller, peer))
 
 
 def stranger(caller: Caller, peers: Iterable[PeerSettings], *, known_only: bool) -> str:
@@ -42,14 +39,12 @@ def stranger(caller: Caller, peers: Iterable[PeerSettings], *, known_only: bool)
         claimed = [peer for peer in claimed if peer.receive or peer.vouches]
         if not claimed:
             return f"{caller} is no [[peer]] with receive = true"
-    because = [_mismatch(caller, peer, known_only=known_only) for peer in claimed]
+    because = [_mismatch(caller, peer) for peer in claimed]
     return "" if not because or not all(because) else because[-1]
 
 
-def _mismatch(caller: Caller, peer: PeerSettings, *, known_only: bool) -> str:
+def _mismatch(caller: Caller, peer: PeerSettings) -> str:
     """What of the caller does not fit the entry; empty where all does."""
-    if peer.tls is None and not known_only:
-        return ""  # A claim that nothing is known to contradict.
     if not peer.calls_from(caller.address):
         return f"{caller.calling} calls from {caller.address}, which is not among its addresses"
     if peer.tls is None:

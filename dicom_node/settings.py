@@ -28,7 +28,7 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
         default=11112, ge=0, le=65535
     )  # Registered for DICOM; 104 needs root; 0 is any free one.
     # "known": only the AE titles of [[peer]] entries with `receive`, from their addresses.
-    # "any": whoever can connect.
+    # "any": whoever can connect; but a title whose [[peer]] has `addresses` only from those.
     callers: Literal["any", "known"] = "any"
     # Whoever does not know our name has the wrong machine (PS3.8 §9.3.4).
     require_called_ae_title: bool = True

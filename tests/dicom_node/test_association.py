@@ -58,6 +58,12 @@ def test_only_known_callers_from_their_own_addresses(calling, address, expected)
     assert judge(calling, address=address, callers="known") is expected
 
 
+def test_a_title_with_addresses_is_its_owners_alone_whoever_else_may_call() -> None:
+    assert judge("CT1", address="10.9.0.5", callers="any") is Rejection.CALLING_AE_TITLE_UNKNOWN
+    assert judge("CT1", address="10.1.0.5", callers="any") is None
+    assert judge("REPORTER", address="10.9.0.5", callers="any") is None, "no address is known of it"
+
+
 def test_the_limit_of_associations_and_a_full_disk_are_refused_for_now() -> None:
     assert judge(open_associations=25) is Rejection.TOO_MANY_ASSOCIATIONS
     assert judge(room=Room.HARD) is Rejection.CONGESTION
