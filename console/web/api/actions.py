@@ -3,22 +3,21 @@
 409 with a sentence where the table of states does not allow it (any more).
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from console import steer
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import Number
 from console.web.steering import BECAUSE_MAX, decide
 from ledger.identifiers import DeliveryId, JobId, StudyId
 from ledger.job import JobState, Priority
 from ledger.wish import WishKind
 
 router = APIRouter(prefix="/api/v1", tags=["actions"])
-
-_Number = Annotated[int, Path(ge=1, le=2**53)]
 
 
 class Decision(BaseModel, frozen=True, extra="forbid"):
@@ -54,7 +53,7 @@ class Done(BaseModel, frozen=True):
 
 
 @router.post("/studies/{study_id}/complete", summary="Close an open study now")
-def complete(request: Request, study_id: _Number, decision: Decision) -> Done:
+def complete(request: Request, study_id: Number, decision: Decision) -> Done:
     """The node does it within a second or two; who decided is kept as the witness."""
     ledger, by = deck_of(request).ledger, visitor_of(request).actor
     decide(lambda: ledger.wish_close(StudyId(study_id), by=by, because=decision.because))
@@ -62,7 +61,7 @@ def complete(request: Request, study_id: _Number, decision: Decision) -> Done:
 
 
 @router.post("/studies/{study_id}/priority", summary="Make a study urgent, or routine again")
-def study_priority(request: Request, study_id: _Number, urgency: Urgency) -> Done:
+def study_priority(request: Request, study_id: Number, urgency: Urgency) -> Done:
     """All that waits of it, and all that comes of it."""
     ledger, by = deck_of(request).ledger, visitor_of(request).actor
     lane = Priority(urgency.priority)
@@ -71,7 +70,7 @@ def study_priority(request: Request, study_id: _Number, urgency: Urgency) -> Don
 
 
 @router.post("/studies/{study_id}/run", summary="Run a model on a series")
-def run(request: Request, study_id: _Number, wanted: Run) -> Done:
+def run(request: Request, study_id: Number, wanted: Run) -> Done:
     """By hand: no rule is asked, but the model has to take such a series."""
     deck, by = deck_of(request), visitor_of(request).actor
     about = (deck.site, deck.ledger, study_id, wanted.series)
@@ -81,7 +80,7 @@ def run(request: Request, study_id: _Number, wanted: Run) -> Done:
 
 
 @router.post("/jobs/{job_id}/again", summary="Run a job again")
-def again(request: Request, job_id: _Number, decision: Decision) -> Done:
+def again(request: Request, job_id: Number, decision: Decision) -> Done:
     """A parked or cancelled job goes on; one that is done is done anew, and its results are replaced."""
     ledger, by = deck_of(request).ledger, visitor_of(request).actor
     if decide(lambda: ledger.job(JobId(job_id))).state is not JobState.DONE:
@@ -91,7 +90,7 @@ def again(request: Request, job_id: _Number, decision: Decision) -> Done:
 
 
 @router.post("/jobs/{job_id}/cancel", summary="Withdraw a job")
-def cancel(request: Request, job_id: _Number, decision: Decision) -> Done:
+def cancel(request: Request, job_id: Number, decision: Decision) -> Done:
     """Nothing is deleted; it can be run again."""
     ledger, by = deck_of(request).ledger, visitor_of(request).actor
     decide(lambda: ledger.cancel_job(JobId(job_id), decision.because, by=by))
@@ -99,7 +98,7 @@ def cancel(request: Request, job_id: _Number, decision: Decision) -> Done:
 
 
 @router.post("/jobs/{job_id}/priority", summary="Move a job to the other lane")
-def job_priority(request: Request, job_id: _Number, urgency: Urgency) -> Done:
+def job_priority(request: Request, job_id: Number, urgency: Urgency) -> Done:
     """Only while it waits."""
     ledger, by = deck_of(request).ledger, visitor_of(request).actor
     lane = Priority(urgency.priority)
@@ -108,7 +107,7 @@ def job_priority(request: Request, job_id: _Number, urgency: Urgency) -> Done:
 
 
 @router.post("/jobs/{job_id}/deliver", summary="Send the results of a job to another peer as well")
-def deliver(request: Request, job_id: _Number, goes: Goes) -> Done:
+def deliver(request: Request, job_id: Number, goes: Goes) -> Done:
     """In the form that they have."""
     deck, by = deck_of(request), visitor_of(request).actor
     about = (deck.site, deck.ledger, job_id, goes.peer)
@@ -117,7 +116,7 @@ def deliver(request: Request, job_id: _Number, goes: Goes) -> Done:
 
 
 @router.post("/deliveries/{delivery_id}/again", summary="Send a result again to the same peer")
-def deliver_again(request: Request, delivery_id: _Number, decision: Decision) -> Done:
+def deliver_again(request: Request, delivery_id: Number, decision: Decision) -> Done:
     """The same bytes."""
     ledger, by = deck_of(request).ledger, visitor_of(request).actor
     decide(lambda: ledger.retry_delivery(DeliveryId(delivery_id), decision.because, by=by))
@@ -125,13 +124,13 @@ def deliver_again(request: Request, delivery_id: _Number, decision: Decision) ->
 
 
 @router.post("/quarantine/{number}/release", summary="Have the node look at a file in quarantine again")
-def release(request: Request, number: _Number, decision: Decision) -> Done:
+def release(request: Request, number: Number, decision: Decision) -> Done:
     """It is taken in if its checks pass now."""
     return _wish(request, number, WishKind.TAKE_IN, decision)
 
 
 @router.post("/quarantine/{number}/discard", summary="Delete a file in quarantine")
-def discard(request: Request, number: _Number, decision: Decision) -> Done:
+def discard(request: Request, number: Number, decision: Decision) -> Done:
     """For good."""
     return _wish(request, number, WishKind.DISCARD, decision)
 

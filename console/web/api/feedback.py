@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import Number
 from console.web.pages.feedback import judge, read_opinions, read_result
 from ledger.feedback import COMMENT_MAX, Agreement
 
@@ -49,7 +50,7 @@ def feedback(request: Request, model: Annotated[str, Query(max_length=64)] = "")
 
 
 @router.get("/jobs/{job_id}/feedback", summary="What was said of one result")
-def said(request: Request, job_id: int) -> dict[str, Any]:
+def said(request: Request, job_id: Number) -> dict[str, Any]:
     """All of it, the judgement that counts, and the signed link to its page."""
     found = read_result(deck_of(request), visitor_of(request), job_id, str(request.base_url))
     return {
@@ -61,7 +62,7 @@ def said(request: Request, job_id: int) -> dict[str, Any]:
 
 
 @router.post("/jobs/{job_id}/feedback", summary="Accept, reject or comment on a result")
-def say(request: Request, job_id: int, saying: Saying) -> dict[str, Any]:
+def say(request: Request, job_id: Number, saying: Saying) -> dict[str, Any]:
     """What was kept. Nothing that was said before is changed."""
     return asdict(judge(request, job_id, saying.judgement, saying.comment))
 

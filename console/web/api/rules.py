@@ -5,13 +5,14 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 
 from console.rule_checks import Complaint
 from console.rule_texts import Edited, read_tables
 from console.web.access.visitor import visitor_of
 from console.web.deck import Deck, deck_of
+from console.web.numbers import VERSION_MOST, Version
 from console.web.pages.rules import WITHIN_S, asked_now, version_of
 from console.web.rule_trial import on_study
 from dicom_node.rule_book import as_tables
@@ -31,7 +32,7 @@ class NewRules(Rules):
     """A set to be put in force."""
 
     # The version that was looked at; 0 where there was none.
-    base: int = Field(ge=0, le=2**31 - 1, strict=True)
+    base: int = Field(ge=0, le=VERSION_MOST, strict=True)
     comment: str = Field(max_length=1000)
 
 
@@ -100,7 +101,7 @@ def versions(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 100)
 
 
 @router.get("/versions/{number}", summary="One version of the rules")
-def version(request: Request, number: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> dict[str, Any]:
+def version(request: Request, number: Version) -> dict[str, Any]:
     """As it was saved."""
     return _version(version_of(deck_of(request), number))
 

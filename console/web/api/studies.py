@@ -10,6 +10,7 @@ from console.show import as_values, plain
 from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import deck_of
 from console.web.looking import Asked
+from console.web.numbers import Number
 from console.web.pages.studies import find, read_study
 from console.web.pages.why import answer
 from console.web.story import StudyPage
@@ -29,7 +30,7 @@ def studies(
 
 
 @router.get("/studies/{study_id}", summary="All that is known of one study")
-def study(request: Request, study_id: int) -> Response:
+def study(request: Request, study_id: Number) -> Response:
     """Series, rules, witnesses, jobs, results, deliveries and history."""
     visitor = visitor_of(request)
     return _told(read_study(deck_of(request), visitor, study_id), visitor)

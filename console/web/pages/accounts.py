@@ -11,6 +11,7 @@ from console.web.access.lifetimes import TOKEN_LONGEST_DAYS
 from console.web.access.table import Permission, permissions
 from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import Number
 from console.web.pages.my_account import make_token
 from console.web.rendering import render
 from console.web.steering import decide
@@ -43,7 +44,7 @@ def add_account(
 
 
 @router.post("/accounts/{account_id}/role")
-def set_role(request: Request, account_id: int, role: Annotated[Role, Form()]) -> Response:
+def set_role(request: Request, account_id: Number, role: Annotated[Role, Form()]) -> Response:
     """Another role, from the next request on."""
     one, ledger = _account(request, account_id), deck_of(request).ledger
     if one.origin is Origin.OIDC:
@@ -60,7 +61,7 @@ def set_role(request: Request, account_id: int, role: Annotated[Role, Form()]) -
 
 
 @router.post("/accounts/{account_id}/disable")
-def disable(request: Request, account_id: int) -> Response:
+def disable(request: Request, account_id: Number) -> Response:
     """Sign it out everywhere; nothing opens with it any more."""
     one = _account(request, account_id)
     try:
@@ -71,7 +72,7 @@ def disable(request: Request, account_id: int) -> Response:
 
 
 @router.post("/accounts/{account_id}/enable")
-def enable(request: Request, account_id: int) -> Response:
+def enable(request: Request, account_id: Number) -> Response:
     """Let it in again, also where it was locked."""
     one = _account(request, account_id)
     deck_of(request).ledger.enable_account(one.id, by=_person(request).actor)
@@ -79,7 +80,7 @@ def enable(request: Request, account_id: int) -> Response:
 
 
 @router.post("/accounts/{account_id}/reset")
-def reset(request: Request, account_id: int) -> Response:
+def reset(request: Request, account_id: Number) -> Response:
     """A new random password, shown this once; the second factor and all sessions are gone."""
     one = _account(request, account_id)
     if one.origin is Origin.OIDC or one.role is Role.SERVICE:
@@ -93,7 +94,7 @@ def reset(request: Request, account_id: int) -> Response:
 @router.post("/accounts/{account_id}/tokens")
 def add_token(
     request: Request,
-    account_id: int,
+    account_id: Number,
     *,
     label: Annotated[str, Form(min_length=1, max_length=100)],
     role: Annotated[Role, Form()],
@@ -109,7 +110,7 @@ def add_token(
 
 
 @router.post("/accounts/tokens/{token_id}/revoke")
-def revoke_token(request: Request, token_id: int) -> Response:
+def revoke_token(request: Request, token_id: Number) -> Response:
     """Revoke a token of anybody."""
     by = _person(request).actor
     decide(lambda: deck_of(request).ledger.revoke_token(TokenId(token_id), by=by))

@@ -5,12 +5,13 @@ Whether there is a button for it `console.actions` says; whether it can still be
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from console import steer
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import Number
 from console.web.steering import BECAUSE_MAX, because_of, decide, steered, words
 from ledger.identifiers import DeliveryId, JobId, StudyId
 from ledger.job import JobState, Priority
@@ -19,7 +20,6 @@ from ledger.wish import WishKind
 router = APIRouter()
 
 Because = Annotated[str, Form(max_length=BECAUSE_MAX)]
-Number = Annotated[int, Path(ge=1, le=2**53)]
 Lane = Annotated[Literal["stat", "routine"], Form()]
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from console.web.access.visitor import Visitor, visitor_of
 from console.web.agreement import Chart, charts
 from console.web.deck import Deck, deck_of
+from console.web.numbers import Number
 from console.web.pages.why import answer
 from console.web.rendering import render
 from console.web.story import JobPart, StudyPage
@@ -105,7 +106,7 @@ def opinions(request: Request, model: Annotated[str, Query(max_length=64)] = "")
 
 
 @router.get("/feedback/results/{job_id}")
-def result(request: Request, job_id: int) -> HTMLResponse:
+def result(request: Request, job_id: Number) -> HTMLResponse:
     """One result, to be judged."""
     found = read_result(deck_of(request), visitor_of(request), job_id, str(request.base_url))
     return render(request, "judge.html", found=found, longest=COMMENT_MAX)
@@ -125,7 +126,7 @@ def link(request: Request, token: str) -> Response:
 @router.post("/feedback/results/{job_id}")
 def say(
     request: Request,
-    job_id: int,
+    job_id: Number,
     judgement: Annotated[str, Form(max_length=16)] = "",
     comment: Annotated[str, Form(max_length=8 * COMMENT_MAX)] = "",
 ) -> Response:

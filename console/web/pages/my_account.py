@@ -12,6 +12,7 @@ from console.web.access.lifetimes import IDLE_S, NAMES_S, TOKEN_LONGEST_DAYS
 from console.web.access.table import Permission, permissions
 from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import Number
 from console.web.pages.sign_in import came, inside
 from console.web.rendering import render
 from console.web.steering import decide
@@ -97,7 +98,7 @@ def remove_second_factor(request: Request, password: Annotated[str, Form(max_len
 
 
 @router.post("/account/sessions/{session_id}/end")
-def end_session(request: Request, session_id: int) -> Response:
+def end_session(request: Request, session_id: Number) -> Response:
     """End one of one's own sessions; one of somebody else's is not there."""
     visitor, account = _me(request)
     decide(
@@ -122,7 +123,7 @@ def add_token(
 
 
 @router.post("/account/tokens/{token_id}/revoke")
-def revoke_token(request: Request, token_id: int) -> Response:
+def revoke_token(request: Request, token_id: Number) -> Response:
     """Revoke one of one's own tokens; one of somebody else's is not there."""
     visitor, account = _me(request)
     decide(lambda: deck_of(request).ledger.revoke_token(TokenId(token_id), by=visitor.actor, of=account.id))

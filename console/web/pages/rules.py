@@ -6,7 +6,7 @@ What is being edited travels with the page; only saving writes, and only what wa
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,7 @@ from console.rule_pages import asked_by, takes
 from console.rule_texts import side_by_side, toml_of
 from console.web.access.visitor import visitor_of
 from console.web.deck import Deck, deck_of
+from console.web.numbers import VERSION_MOST, Version
 from console.web.rendering import render
 from console.web.rule_draft import Draft, draft
 from console.web.rule_form import FIELDS, LABELS
@@ -186,7 +187,11 @@ def versions(request: Request) -> HTMLResponse:
 
 
 @router.get("/rules/versions/{number}")
-def version(request: Request, number: int, than: int = 0) -> HTMLResponse:
+def version(
+    request: Request,
+    number: Version,
+    than: Annotated[int, Query(ge=0, le=VERSION_MOST)] = 0,
+) -> HTMLResponse:
     """One version beside another one: the one before it, unless `than` names another."""
     deck = deck_of(request)
     one = version_of(deck, number)

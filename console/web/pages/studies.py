@@ -11,6 +11,7 @@ from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import Deck, deck_of
 from console.web.journey import journey
 from console.web.looking import Asked, asked_on_page, place
+from console.web.numbers import Number
 from console.web.offers import offers
 from console.web.rendering import render
 from console.web.rows import StudyRow, rows
@@ -62,7 +63,7 @@ def studies(request: Request, asked: Annotated[Asked, Depends(asked_on_page)]) -
 
 
 @router.get("/studies/{study_id}")
-def study(request: Request, study_id: int) -> HTMLResponse:
+def study(request: Request, study_id: Number) -> HTMLResponse:
     """One study; only its part that changes where the page is there already."""
     deck, visitor = deck_of(request), visitor_of(request)
     read = read_study(deck, visitor, study_id)
@@ -72,7 +73,7 @@ def study(request: Request, study_id: int) -> HTMLResponse:
 
 
 @router.get("/studies/{study_id}/results/{result_id}/picture")
-def picture(request: Request, study_id: int, result_id: int) -> Response:
+def picture(request: Request, study_id: Number, result_id: Number) -> Response:
     """A segmentation drawn on its images (PNG)."""
     deck = deck_of(request)
     found = next(

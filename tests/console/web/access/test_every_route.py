@@ -35,6 +35,19 @@ def filled(path: str) -> str:
     return re.sub(r"{\w+(:path)?}", "999", path)  # Nobody: what is let through meets nothing.
 
 
+@pytest.mark.parametrize("number", ["0", "-1", str(2**63), str(10**30)])
+def test_a_number_that_is_none_of_ours_is_no_trouble_of_the_site(site: House, number: str) -> None:
+    trouble = []
+    for method, path in GUARDED:
+        if "{" not in path:
+            continue
+        browser = site.browser(Role.ADMINISTRATOR)
+        with browser.ask(method, re.sub(r"{\w+(:path)?}", number, path), stream=True) as answer:
+            if answer.status_code >= 500:
+                trouble.append((method, path, answer.status_code))
+    assert trouble == []
+
+
 def words(answer: requests.Response) -> str:
     # A page that listens never ends.
     return "" if answer.headers["content-type"].startswith("text/event-stream") else answer.text
