@@ -34,6 +34,7 @@ never chosen.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -110,6 +111,10 @@ class Rule(Conditions, frozen=True, extra="forbid"):
             raise ValueError("only a rule that takes one series, with its study, can wait for priors")
         if len(set(self.deliver_to)) < len(self.deliver_to):
             raise ValueError("deliver_to names a peer twice")
+        for name, value in self.settings.items():
+            # It equals nothing, not even itself: these rules would be new ones at every start.
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(f"settings: {name} is nan, which no model can be told")
         return self
 
     @property

@@ -287,6 +287,7 @@ def test_of_two_kernels_a_rule_takes_both_or_the_one_that_it_chooses() -> None:
         ({"choose": "best"}, "choose"),
         ({"priority": "urgent"}, "priority"),
         ({"deliver_to": ["pacs", "pacs"]}, "deliver_to names a peer twice"),
+        ({"settings": {"most": float("nan")}}, "settings: most is nan"),
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused_by_the_name_of_its_key(
