@@ -67,7 +67,10 @@ FIGURES: Mapping[str, Figure] = {
     "deliveries_confirmed": Figure("Results that a peer has, proved as its settings ask.", ("peer",)),
     "delivery_failures": Figure("Attempts at deliveries that failed, by how.", ("peer", "kind")),
     "delivery_seconds": Figure(
-        "From when a result is made until its peer has it, proved.", ("peer",), "histogram", _LONG
+        "From when a result is made until its peer has it, proved; not where somebody sent it again.",
+        ("peer",),
+        "histogram",
+        _LONG,
     ),
     "arrival_to_archive_seconds": Figure(
         "From the first instance of a study until an archive has the report, proved.",
@@ -221,6 +224,8 @@ class Happening:
     peer: str | None = None
     root: bool = False  #: the delivery is that of a report
     delivery_created_at: float | None = None
+    sent_again: bool = False  #: the delivery, because somebody asked for it
+    later: bool = False  #: the delivery or its job was asked for by somebody once the first was over
     receiver: str | None = None
 
 
@@ -294,11 +299,18 @@ def _delivery(one: Happening, known: Known) -> Iterator[Count]:
         yield Count("deliveries_accepted", (("peer", peer),))
     elif one.event == DeliveryEvent.CONFIRMED:
         yield Count("deliveries_confirmed", (("peer", peer),))
+        if one.sent_again:  # How long it took says when somebody thought of it.
+            return
         if one.delivery_created_at is not None:
             waited = max(0.0, one.at - one.delivery_created_at)
             yield Count("delivery_seconds", (("peer", peer),), waited)
         # A study that was opened again since tells nothing of when the images of this report came.
-        if one.root and one.opened_at is not None and one.opened_at <= (one.job_created_at or 0.0):
+        if (
+            one.root
+            and not one.later
+            and one.opened_at is not None
+            and one.opened_at <= (one.job_created_at or 0.0)
+        ):
             labels = (("model", known.model(one.model)), ("peer", peer))
             yield Count("arrival_to_archive_seconds", labels, max(0.0, one.at - one.opened_at))
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ledger.delivery import DeliveryState
+from ledger.delivery import DeliveryEvent, DeliveryState
 from ledger.figures import (
     Count,
     Gap,
@@ -66,6 +66,15 @@ _UNSETTLED_NOTIFICATIONS = (
 
 
 def _happenings() -> Select[Any]:
+    earlier = event.alias()
+    sent_again = exists().where(
+        event.c.event == DeliveryEvent.CONFIRMED,
+        earlier.c.job_id == event.c.job_id,
+        earlier.c.thing == event.c.thing,
+        earlier.c.thing_id == event.c.thing_id,
+        earlier.c.event == DeliveryEvent.RESUBMITTED,
+        earlier.c.id < event.c.id,
+    )
     return (
         select(
             event.c.id,
@@ -84,6 +93,8 @@ def _happenings() -> Select[Any]:
             delivery.c.root,
             delivery.c.note,
             delivery.c.created_at.label("delivery_created_at"),
+            sent_again.label("sent_again"),
+            or_(job.c.again > 0, delivery.c.created_at > job.c.finished_at).label("later"),
             notification.c.receiver,
         )
         .outerjoin(study, study.c.id == event.c.study_id)
@@ -110,6 +121,8 @@ def _of_history(row: Row[Any], known: Known) -> Iterator[Count]:
             peer=row.peer,
             root=bool(row.root) and not row.note,
             delivery_created_at=row.delivery_created_at,
+            sent_again=bool(row.sent_again),
+            later=bool(row.later),
             receiver=row.receiver,
         ),
         known,

@@ -13,9 +13,11 @@ from ledger.job import JobEvent
 from ledger.schema import event, instance
 from ledger.store.ledger import Ledger
 from ledger.usage import Usage
-from tests.ledger.site import claim, close, finish, new_job, queued_job, receive, send, slice_of
+from tests.ledger.people import ANN
+from tests.ledger.site import claim, close, finish, new_job, pass_by, queued_job, receive, send, slice_of
 from tests.patience import patient
 
+SLOW = {"model": "lung_ct", "peer": "PACS"}
 KNOWN = Known(
     callers={"SCANNER": "CT 1"},
     peers=frozenset({"PACS"}),
@@ -66,6 +68,33 @@ def test_a_study_is_counted_from_its_first_instance_to_the_archive(ledger: Ledge
         assert found is not None, name
         assert found.cumulative()[-1][1] == 1, name
     assert total(ledger, "last_arrival_timestamp_seconds", peer="CT 1") == pytest.approx(ledger.now(), abs=60)
+
+
+def test_what_somebody_sends_again_or_elsewhere_tells_nothing_of_how_long_things_take(ledger: Ledger) -> None:
+    job_id = queued_job(ledger, "1.2.3")
+    first, *_ = delivered = finish(ledger, claim(ledger, job_id))
+    for one in delivered:
+        send(ledger, one)
+        ledger.confirm_delivery(one, "found there")
+    assert ledger.add_up(KNOWN)
+    before = [
+        of(ledger, "delivery_seconds", peer="PACS"),
+        total(ledger, "arrival_to_archive_seconds", **SLOW),
+    ]
+
+    pass_by(ledger, 0.01)
+    ledger.retry_delivery(first, "they lost it", by=ANN)
+    for one in [first, *ledger.deliver_to(job_id, "OTHER", by=ANN)]:
+        send(ledger, one)
+        ledger.confirm_delivery(one, "found there")
+    assert ledger.add_up(KNOWN)
+
+    assert [
+        of(ledger, "delivery_seconds", peer="PACS"),
+        total(ledger, "arrival_to_archive_seconds", **SLOW),
+    ] == before
+    assert of(ledger, "arrival_to_archive_seconds", model="lung_ct", peer=OTHER) is None
+    assert total(ledger, "deliveries_confirmed", peer="PACS") == 3
 
 
 def test_adding_up_again_adds_nothing(ledger: Ledger) -> None:
