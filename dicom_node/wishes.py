@@ -6,6 +6,7 @@ by `watch`.)
 """
 
 import mmap
+import os
 import threading
 from collections.abc import Callable
 
@@ -15,9 +16,9 @@ from dicom_node.part10 import NotOurFile, read_file_meta
 from dicom_node.receive import Offer, Receiver
 from dicom_node.spool import Spool
 from dicom_node.status import StoreStatus
-from ledger.errors import SiteError
+from ledger.errors import SiteError, WetreadError
 from ledger.overview import QuarantineRecord
-from ledger.store.database import NotInLedger
+from ledger.store.database import LedgerAway, NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.wish import WishKind, WishRecord
 
@@ -56,12 +57,23 @@ class WishesAboutFiles:
             self._thread.join(within_s)
 
     def look(self) -> int:
-        """One round: how many wishes were answered. Raises `SiteError` where ledger or spool is away."""
+        """One round: how many wishes were answered. Raises `LedgerAway`."""
         answered = 0
         for wish in self._ledger.wishes():
             if wish.quarantined is None or self._stopping.is_set():
                 continue
-            done, answer = self._answer(wish, wish.quarantined)
+            try:
+                done, answer = self._answer(wish, wish.quarantined)
+            except LedgerAway:
+                raise
+            except WetreadError as error:
+                done, answer = False, str(error)
+            except Exception as error:  # Left open, it would hold up every wish behind it for good.
+                log.exception("wishes.stumbled", wish=wish.id)
+                done, answer = (
+                    False,
+                    f"the node stumbled over it ({type(error).__name__}); its log says where",
+                )
             self._ledger.settle_wish(wish.id, done=done, answer=answer)
             log.info("quarantine.asked", wish=wish.id, kind=str(wish.kind), done=done)
             answered += 1
@@ -87,6 +99,8 @@ class WishesAboutFiles:
 
     def _take_in(self, file: QuarantineRecord) -> StoreStatus:
         with self._spool.absolute(file.path).open("rb") as opened:
+            if not os.fstat(opened.fileno()).st_size:  # Nothing cannot be mapped.
+                raise NotOurFile("it is empty")
             view = memoryview(mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ))
         meta, start = read_file_meta(view)
         reception = self._receiver.begin(

@@ -1,5 +1,7 @@
 """What operators want of the node: a study closed now, a file out of quarantine."""
 
+import hashlib
+import mmap
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from dicom_node.status import StoreStatus
 from dicom_node.watch import Watch
 from dicom_node.wishes import WishesAboutFiles
 from ledger.completeness import Witness
+from ledger.identifiers import Digest
 from ledger.job import JobState
 from ledger.store.ledger import Ledger
 from ledger.study import Completeness, StudyState
@@ -112,6 +115,21 @@ def answered(node, wishes: WishesAboutFiles, kind: WishKind = WishKind.TAKE_IN) 
     return node.ledger.wishes(pending=False)[0]
 
 
+def set_aside(node, sop_instance: str, *, path: str = "") -> int:
+    """The number of a file in quarantine of which there is only the row."""
+    digest = Digest(hashlib.sha256(sop_instance.encode()).hexdigest())
+    node.ledger.record_quarantine(
+        sop_instance=sop_instance,
+        digest=digest,
+        path=path or f"quarantine/{digest}.dcm",
+        because="odd",
+        calling="SCANNER",
+        address="127.0.0.1",
+        study_id=None,
+    )
+    return next(file.id for file in node.ledger.quarantined() if file.sop_instance == sop_instance)
+
+
 def purge(node) -> None:
     (study,) = node.ledger.studies()
     node.ledger.close_study(
@@ -193,6 +211,46 @@ class TestTheQuarantine:
         node.ledger.release_quarantined(file.id, "expired meanwhile")
         wishes.look()
         assert "nothing lies in quarantine" in node.ledger.wishes(pending=False)[0].answer
+
+    def test_an_empty_file_is_answered_and_does_not_hold_up_the_next_wish(self, node, wishes) -> None:
+        self.conflict(node)
+        (empty,) = node.ledger.quarantined()
+        node.spool.absolute(empty.path).write_bytes(b"")
+        other = set_aside(node, "1.2.9")
+        node.ledger.wish_quarantined(empty.id, WishKind.TAKE_IN, by=ANN)
+        node.ledger.wish_quarantined(other, WishKind.DISCARD, by=ANN)
+
+        assert wishes.look() == 2
+        later, first = node.ledger.wishes(pending=False)
+        assert (later.done, later.answer) == (True, "it is deleted")
+        assert (first.done, first.answer) == (False, "it cannot be read where it lies: it is empty")
+        # Somebody may decide otherwise now.
+        node.ledger.wish_quarantined(empty.id, WishKind.DISCARD, by=ANN)
+        assert wishes.look() == 1
+        assert node.ledger.quarantined() == []
+
+    def test_whatever_is_wrong_with_one_wish_is_its_answer_and_others_go_on(
+        self, node, wishes, monkeypatch
+    ) -> None:
+        outside = set_aside(node, "1.2.8", path="../outside.dcm")
+        self.conflict(node)
+        odd = next(file.id for file in node.ledger.quarantined() if file.id != outside)
+        last = set_aside(node, "1.2.9")
+        for number, kind in (
+            (outside, WishKind.TAKE_IN),
+            (odd, WishKind.TAKE_IN),
+            (last, WishKind.DISCARD),
+        ):
+            node.ledger.wish_quarantined(number, kind, by=ANN)
+        monkeypatch.setattr(mmap, "mmap", lambda *_, **__: 1 // 0)  # As a mistake of ours would be.
+
+        assert wishes.look() == 3
+        answers = [(wish.done, wish.answer) for wish in reversed(node.ledger.wishes(pending=False))]
+        assert answers == [
+            (False, "the ledger names a file outside the spool: '../outside.dcm'"),
+            (False, "the node stumbled over it (ZeroDivisionError); its log says where"),
+            (True, "it is deleted"),
+        ]
 
     def test_a_node_looks_by_itself_and_says_that_there_is_news(self, node) -> None:
         self.conflict(node)
