@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from console.alarms import Alarm
-from console.rule_checks import with_rules_in_force
 from console.settings import Site
-from console.web.metrics import known_of
+from console.web.metrics import known_now
 from ledger.alarm import SeenAlarm
 from ledger.errors import WetreadError
 from ledger.job import JobState
@@ -56,7 +55,7 @@ class Clerk:
 
     def round(self) -> None:
         """Add up everything that is there, and keep the alarms."""
-        known = known_of(with_rules_in_force(self._site, self._ledger))
+        known = known_now(self._site, self._ledger)
         while not self._stopping.is_set() and not self._ledger.add_up(known):
             self._stopping.wait(_PAUSE_S)
         parked: Counter[str] = Counter()

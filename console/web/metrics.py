@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from console.rule_checks import with_rules_in_force
 from console.serving import FRESH_S
 from console.settings import Site
+from dicom_node.rule_book import RulesUnreadable
 from dicom_node.spool import occupant
 from ledger.delivery import DeliveryState
 from ledger.errors import WetreadError
@@ -51,7 +52,7 @@ _PAGES_PER_LOOK = 3  # Of rows that are still to be added up; more are left to t
 
 
 def known_of(site: Site) -> Known:
-    """The names that labels may say: this site's, with the rules in force, and no others."""
+    """The names that labels may say: this site's, and no others."""
     callers: dict[str, str] = {}
     for peer in site.peers:
         if peer.receive and peer.ae_title:
@@ -62,6 +63,16 @@ def known_of(site: Site) -> Known:
         models=frozenset(rule.model.partition("@")[0] for rule in site.rules),
         receivers=frozenset(one.name for one in site.receivers),
     )
+
+
+def known_now(site: Site, ledger: Ledger) -> Known:
+    """The same with the rules in force. Where this release cannot read those, with what the settings file
+    says: that is an alarm, and no reason to tell nothing.
+    """
+    try:
+        return known_of(with_rules_in_force(site, ledger))
+    except RulesUnreadable:
+        return known_of(site)
 
 
 def exposition(site: Site, ledger: Ledger, accept: str = "") -> tuple[bytes, str]:
@@ -86,7 +97,7 @@ class Figures(Collector):
         yield _one("build_info", "The version that runs.", 1.0, {"version": software_version()})
         yield from _around(self.site)
         try:
-            known = known_of(with_rules_in_force(self.site, self.ledger))
+            known = known_now(self.site, self.ledger)
             whole = any(self.ledger.add_up(known) for _ in range(_PAGES_PER_LOOK))
             tallies = self.ledger.tallies() if whole else []
             standing = self.ledger.standing()

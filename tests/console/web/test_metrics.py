@@ -8,13 +8,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from console.alarms import Alarm
+from console.rule_checks import rule_alarms
 from console.settings import Site
 from console.web.clerk import Clerk, kept
 from console.web.metrics import exposition, known_of
+from dicom_node.rule_book import adopt
 from ledger.figures import FIGURES, OTHER
 from ledger.settings import LedgerSettings
 from ledger.store.ledger import Ledger
 from tests.console.web.monitored import CANARIES, GPU, happen, monitored_site, received, told
+from tests.ledger.people import ANN
 from tests.patience import patient
 from tests.peers.programs import find
 
@@ -155,6 +158,23 @@ def test_a_ledger_that_is_away_is_a_figure_and_no_failure(site: Site) -> None:
         found = samples(site, ledger)
     assert value(found, "ledger_up") == 0
     assert not [name for name, _ in found if name.endswith("_total")]
+
+
+def test_rules_that_this_release_cannot_read_take_away_no_figure_and_no_alarm(
+    site: Site, ledger: Ledger
+) -> None:
+    happen(ledger)
+    adopt(ledger, site.rules)
+    of_later = [{"name": "lungs", "model": "lung_ct", "modality": "CT", "of_a_later_release": 1}]
+    ledger.save_rule_set(of_later, base=ledger.rules_version(), by=ANN, comment="")
+
+    found = samples(site, ledger)
+    assert value(found, "ledger_up") == 1
+    assert value(found, "jobs", model="lung_ct", lane="routine", state="queued") == 1
+    assert value(found, "received_instances_total", peer="CT-1") == 10
+    Clerk(site, ledger, lambda: rule_alarms(site, ledger)).round()
+    (kept_one,) = [one for one in ledger.kept_alarms() if one.kind == "rules" and one.cleared_at is None]
+    assert "cannot be used by this release: of_a_later_release" in kept_one.words
 
 
 def test_peers_and_models_that_left_the_settings_are_told_no_more(site: Site, ledger: Ledger) -> None:
