@@ -89,6 +89,7 @@ def outlook(
     works = {work.job_id: work for one in workers for work in one.report.works}
     holds = {one.job.id: pause_of(pauses, PauseKind.MODEL, one.job.model) for one in queued}
     taking = [one for one in workers if pause_of(pauses, PauseKind.WORKER, one.report.owner) is None]
+    owners = {one.report.owner for one in taking}
     promised = promises(
         [
             Waits(
@@ -99,7 +100,7 @@ def outlook(
             )
             for one in queued
         ],
-        [_runs(one, works.get(one.id), now) for one in running],
+        [_runs(one, works.get(one.id), now, last=one.lease_owner not in owners) for one in running],
         takes=takes,
         workers=len(taking),
         now=now,
@@ -126,7 +127,7 @@ def outlook(
     )
 
 
-def _runs(one: JobRecord, work: Work | None, now: float) -> Runs:
+def _runs(one: JobRecord, work: Work | None, now: float, *, last: bool) -> Runs:
     computing = work is not None and work.stage == "model"
     return Runs(
         job_id=JobId(one.id),
@@ -134,4 +135,5 @@ def _runs(one: JobRecord, work: Work | None, now: float) -> Runs:
         started_at=one.started_at or now,
         part=work.part if work is not None and computing else None,
         part_since=work.since if work is not None and computing else None,
+        last=last,
     )

@@ -37,6 +37,7 @@ class Runs:
     started_at: float
     part: float | None = None  #: of the model's work that is done, 0 … 1
     part_since: float | None = None  #: when that work began
+    last: bool = False  #: its worker takes no other after it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,11 @@ def promises(
 ) -> dict[JobId, Promise]:
     """What can be promised: of `running`, and of `waiting` in the order of the queue.
 
-    `takes` are seconds by model, as jobs name it; `workers` those that take jobs, the running ones' included.
+    `takes` are seconds by model, as jobs name it; `workers` those that take jobs, busy or not.
     """
     promised = {one.job_id: _of_running(one, takes.get(one.model), now) for one in running}
-    busy = [math.inf if one.done_at is None else one.done_at for one in promised.values()]
+    ends = [promised[one.job_id].done_at for one in running if not one.last]
+    busy = [math.inf if end is None else end for end in ends]
     # A worker that reads ahead has several in hand, and is free once the last of them is done.
     free = sorted(busy)[max(0, len(busy) - workers) :] + [now] * max(0, workers - len(busy))
     heapq.heapify(free)

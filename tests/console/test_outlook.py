@@ -35,7 +35,7 @@ def measured(ledger: Ledger, seconds: float = 20.0) -> None:
 def test_every_job_has_its_place_and_its_promise(ledger: Ledger) -> None:
     measured(ledger)
     running = queued_job(ledger, "1.2.1")
-    claim(ledger, running)
+    claim(ledger, running, owner="w")
     first, urgent = queued_job(ledger, "1.2.2"), queued_job(ledger, "1.2.3", priority=Priority.STAT)
     ledger.report_worker(
         WorkerReport(owner="w", works=(Work(job_id=running, stage="model", since=0.0, part=0.0),))
@@ -80,6 +80,19 @@ def test_a_paused_worker_is_not_counted_on_and_a_paused_model_is_promised_nothin
     assert place.promise.because == "its model is paused"
 
 
+def test_a_paused_worker_that_computes_holds_up_nobody_beside_an_idle_one(ledger: Ledger) -> None:
+    measured(ledger, 600.0)
+    running, _waiting = queued_job(ledger, "1.2.1"), queued_job(ledger, "1.2.2")
+    claim(ledger, running, owner="a/1/x")
+    ledger.report_worker(WorkerReport(owner="a/1/x"))
+    ledger.report_worker(WorkerReport(owner="b/1/x", idle=True))
+    ledger.pause(PauseKind.WORKER, "a", by=ANN)
+
+    found = read_outlook(ledger)
+    assert found.routine[0].promise.begins_at == found.at
+    assert found.running[0].promise.done_at == pytest.approx(found.at + 600, abs=60)
+
+
 def test_a_long_queue_is_shown_from_its_front(ledger: Ledger) -> None:
     jobs = [queued_job(ledger, f"1.2.{number}") for number in range(3)]
     found = read_outlook(ledger, limit=2)
@@ -90,7 +103,7 @@ def test_a_long_queue_is_shown_from_its_front(ledger: Ledger) -> None:
 def test_the_terminal_shows_what_runs_what_waits_and_what_is_paused(ledger: Ledger) -> None:
     measured(ledger)
     running, waiting = queued_job(ledger, "1.2.1"), queued_job(ledger, "1.2.2")
-    claim(ledger, running)
+    claim(ledger, running, owner="w")
     ledger.place_job(waiting, after=None, by=ANN)
     ledger.pause(PauseKind.PEER, "PACS", by=ANN, because="migration")
     ledger.report_worker(WorkerReport(owner="w"))

@@ -70,6 +70,11 @@ def test_a_worker_with_two_jobs_in_hand_is_free_once_both_are_done() -> None:
     assert ends([waits(3)], [runs(1, ago=20), runs(2, "liver", ago=0)]) == [10, 100, 130]
 
 
+def test_a_job_whose_worker_takes_no_other_holds_up_nobody() -> None:
+    assert ends([waits(2)], [runs(1, "liver", ago=0, last=True)]) == [100, 30]
+    assert ends([waits(3)], [runs(1, "liver", ago=0, last=True), runs(2, ago=0)]) == [100, 30, 60]
+
+
 def test_without_workers_nothing_is_promised() -> None:
     (promise,) = promised([waits(1)], workers=0).values()
     assert (promise.begins_at, promise.done_at, promise.because) == (None, None, "no worker takes jobs")

@@ -49,7 +49,7 @@ def test_an_empty_queue_says_so(desk: Desk) -> None:
 
 def test_the_page_shows_both_lanes_what_runs_and_what_is_promised(desk: Desk) -> None:
     running = queued_job(desk.ledger, "1.2.1")
-    held = claim(desk.ledger, running)
+    held = claim(desk.ledger, running, owner="w")
     desk.ledger.record_usage(
         held.job_id, "lung_ct", Usage(model="m@1", device="cpu", voxels=1, seconds={"model": 20.0})
     )
