@@ -49,6 +49,7 @@ from ledger.schema import (
     usage,
 )
 from ledger.store.database import Database, Transaction
+from ledger.store.outbox import due_job
 from ledger.study import StudyState
 
 _UNSETTLED_JOBS = (JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
@@ -290,9 +291,9 @@ def _labels(kept: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _jobs(tx: Transaction) -> tuple[Line, ...]:
-    # What is not due yet waits for other images, and not for a worker.
-    due = (job.c.state != JobState.QUEUED) | (job.c.next_attempt_at <= tx.now)
-    since = func.min(job.c.created_at).filter(due)
+    # What is paused, or not due yet, waits for somebody else than a worker.
+    due = (job.c.state != JobState.QUEUED) | due_job(tx.now)
+    since = func.min(job.c.next_attempt_at).filter(due)
     query = (
         select(job.c.model, job.c.priority, job.c.state, func.count().label("many"), since.label("since"))
         .where(job.c.state.in_(_UNSETTLED_JOBS))

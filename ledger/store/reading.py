@@ -139,7 +139,7 @@ class Reading(Database):
             due = due_job(tx.now)  # What is paused is not late.
             paused = is_paused(PauseKind.PEER, delivery.c.peer)
             waiting = (delivery.c.state == DeliveryState.WAITING) & ~paused
-            queued_since = tx.connection.execute(select(func.min(job.c.created_at)).where(due)).scalar()
+            queued_since = tx.connection.execute(select(func.min(job.c.next_attempt_at)).where(due)).scalar()
             waiting_since = tx.connection.execute(
                 select(func.min(delivery.c.created_at)).where(waiting)
             ).scalar()

@@ -52,7 +52,7 @@ class Searching(Database):
         """What is unfinished now."""
         with self.read() as tx:
             due = due_job(tx.now)  # What is paused is not late.
-            queued_since = tx.connection.execute(select(func.min(job.c.created_at)).where(due)).scalar()
+            queued_since = tx.connection.execute(select(func.min(job.c.next_attempt_at)).where(due)).scalar()
             paused = is_paused(PauseKind.PEER, delivery.c.peer)
             waiting = (delivery.c.state == DeliveryState.WAITING) & ~paused
             waiting_since = tx.connection.execute(

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 
+from sqlalchemy import update
+
 from ledger.account import Role as AccountRole
 from ledger.audit import Actor
 from ledger.delivery import DeliveryEvent
 from ledger.identifiers import AETitle, DeliveryId, Digest, JobId, StudyId, Uid
 from ledger.job import Claim, NewJob, Outcome, Priority
 from ledger.result import NewResult, Role
+from ledger.schema import job
 from ledger.store.ledger import Ledger
 from ledger.study import Arrival
 from tests.peers.loopback import until
@@ -86,6 +89,17 @@ def queued_job(ledger: Ledger, study: str = "1.2.3", **how) -> JobId:
     """A study that was received and closed, with one job."""
     study_id = receive(ledger, study)
     (job_id,) = close(ledger, study_id, [new_job(ledger, study_id, **how)])
+    return job_id
+
+
+def parked_long_ago(ledger: Ledger) -> JobId:
+    """A job of three days ago, parked then, that an operator queued again just now."""
+    job_id = queued_job(ledger)
+    with ledger.write() as tx:
+        days_ago = {"created_at": tx.now - 3 * 86400, "next_attempt_at": tx.now - 3 * 86400}
+        tx.connection.execute(update(job).where(job.c.id == job_id).values(days_ago))
+    ledger.park_job(claim(ledger, job_id), "odd")
+    ledger.retry_job(job_id, "the model was mended", by=OPERATOR)
     return job_id
 
 

@@ -10,11 +10,23 @@ from ledger.delivery import DeliveryEvent
 from ledger.figures import FIGURES, GAP_S, OTHER, Gap, Happening, Known, Tally, counted, gaps, still_missing
 from ledger.identifiers import AETitle
 from ledger.job import JobEvent
+from ledger.pause import PauseKind
 from ledger.schema import event, instance
 from ledger.store.ledger import Ledger
 from ledger.usage import Usage
 from tests.ledger.people import ANN
-from tests.ledger.site import claim, close, finish, new_job, pass_by, queued_job, receive, send, slice_of
+from tests.ledger.site import (
+    claim,
+    close,
+    finish,
+    new_job,
+    parked_long_ago,
+    pass_by,
+    queued_job,
+    receive,
+    send,
+    slice_of,
+)
 from tests.patience import patient
 
 SLOW = {"model": "lung_ct", "peer": "PACS"}
@@ -221,6 +233,24 @@ def test_a_job_that_waits_for_other_images_has_no_age_in_the_queue(ledger: Ledge
     close(ledger, study_id, [type(job)(**{**_fields(job), "wait_s": 3600.0})])
     (line,) = ledger.standing().jobs
     assert (line.many, line.since) == (1, None)
+
+
+def test_a_job_of_long_ago_that_runs_again_is_as_old_as_that_decision(ledger: Ledger) -> None:
+    parked_long_ago(ledger)
+    standing = ledger.standing()
+    (line,) = standing.jobs
+    assert line.since is not None
+    assert standing.at - line.since < 3600
+
+
+def test_what_is_paused_has_no_age_in_the_queue(ledger: Ledger) -> None:
+    queued_job(ledger, "1.2.3")
+    claim(ledger, queued_job(ledger, "1.2.4"))
+    ledger.pause(PauseKind.MODEL, "lung_ct", by=ANN)
+    lines = {one.state: one for one in ledger.standing().jobs}
+    assert (lines["queued"].many, lines["queued"].since) == (1, None)
+    ledger.resume(PauseKind.MODEL, "lung_ct", by=ANN)
+    assert all(one.since is not None for one in ledger.standing().jobs)
 
 
 def test_every_figure_has_words_and_every_histogram_rising_bounds() -> None:

@@ -8,7 +8,7 @@ from ledger.present import Search
 from ledger.store.ledger import Ledger
 from ledger.study import StudyState
 from ledger.usage import WorkerReport
-from tests.ledger.site import claim, close, finish, new_job, queued_job, receive, slice_of
+from tests.ledger.site import claim, close, finish, new_job, parked_long_ago, queued_job, receive, slice_of
 
 
 def of(ledger: Ledger, **wanted: object) -> list[str]:
@@ -83,6 +83,13 @@ def test_the_present_counts_what_is_unfinished(ledger: Ledger) -> None:
     assert present.jobs == {JobState.QUEUED: 1, JobState.RUNNING: 1, JobState.PARKED: 0}
     assert present.deliveries["waiting"] == 2
     assert present.oldest_queued_s is not None
+
+
+def test_a_job_of_long_ago_that_runs_again_waits_since_that_decision(ledger: Ledger) -> None:
+    parked_long_ago(ledger)
+    for waits_s in (ledger.present().oldest_queued_s, ledger.counts().oldest_queued_s):
+        assert waits_s is not None
+        assert waits_s < 3600
 
 
 def test_what_happened_lately_stands_in_its_minute(ledger: Ledger) -> None:
