@@ -1,8 +1,9 @@
 """
 The order of the queue: by age, but for what an operator moved.
 
-A job's place is its number, or the rank that somebody gave it between two others. What stands before a job
-that was moved forward is *arranged*: any worker takes it in exactly this order, whatever models it keeps.
+A job's place is its number, or the rank that somebody gave it between two others. A job that was
+moved, forward or back, and what stands before it is *arranged*: any worker takes it in exactly this order,
+whatever models it keeps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +35,8 @@ def place() -> ColumnElement[float]:
 
 
 def arranged_until(tx: Transaction) -> dict[Priority, float]:
-    """By lane, the place of the last queued job that was moved forward; nothing where none was."""
-    moved = and_(_QUEUED, job.c.rank.is_not(None), job.c.rank <= job.c.id)
+    """By lane, the place of the last queued job that was moved; nothing where none was."""
+    moved = and_(_QUEUED, job.c.rank.is_not(None))
     last = select(job.c.priority, func.max(job.c.rank).label("last")).where(moved).group_by(job.c.priority)
     return {Priority(row.priority): row.last for row in tx.connection.execute(last)}
 
@@ -110,7 +111,8 @@ class Order(Database):
     def set_study_priority(
         self, study_id: StudyId, priority: Priority, *, by: Actor, because: str = ""
     ) -> list[JobId]:
-        """The same of all queued jobs of a study, and of those that are opened for it later; which changed.
+        """The same of all queued jobs of a study; which changed. Those that are opened for it later are stat,
+        or again wait as their rule says.
 
         Raises `NotInLedger`, and `IllegalTransition` where its images were purged.
         """

@@ -84,13 +84,17 @@ def test_a_job_goes_between_two_others_and_everything_before_it_keeps_its_order(
     assert [one.arranged for one in ledger.queue()] == [True, True, True, False, False]
 
 
-def test_a_job_that_was_moved_back_arranges_nothing(ledger: Ledger) -> None:
-    a, b, c = (a_job(ledger, n, model) for n, model in ((1, "liver"), (2, "lung"), (3, "bones")))
+def test_a_job_that_was_moved_back_is_taken_where_it_is_shown_and_so_is_what_it_was_put_behind(
+    ledger: Ledger,
+) -> None:
+    models = ("lung", "bones", "liver", "liver", "lung")
+    a, b, c, d, e = (a_job(ledger, n, model) for n, model in enumerate(models, start=1))
     ledger.place_job(a, after=c, by=ANN)
 
-    assert order(ledger) == [b, c, a]
-    assert not any(one.arranged for one in ledger.queue())
-    assert a_job(ledger, 4) == order(ledger)[-1]
+    assert order(ledger) == [b, c, a, d, e]
+    assert taken(ledger, ("lung",)) == (b, c, a, e, d)
+    assert [one.arranged for one in ledger.queue()] == [True, True, True, False, False]
+    assert a_job(ledger, 6) == order(ledger)[-1]
 
 
 def test_once_the_moved_job_is_taken_workers_prefer_what_they_keep_again(ledger: Ledger) -> None:
