@@ -60,7 +60,8 @@ def set_study_priority(ledger: Ledger, study: int, priority: Priority, *, by: Ac
     """All that waits of a study, and all that comes of it."""
     changed = ledger.set_study_priority(StudyId(study), priority, by=by, because=because)
     jobs = f"{len(changed)} of its jobs changed lanes" if changed else "none of its jobs waits"
-    return f"The study is {priority}: {jobs}; those that are opened later are {priority}, too."
+    later = "are stat, too" if priority is Priority.STAT else "wait as their rule says"
+    return f"The study is {priority}: {jobs}; those that are opened later {later}."
 
 
 def close(ledger: Ledger, study: int, *, by: Actor, because: str) -> str:

@@ -69,8 +69,10 @@ def test_a_job_or_a_whole_study_is_made_stat_and_routine_again(wetread: Wetread,
     job_id = queued_job(site.ledger)
     assert said(wetread, "stat", job_id) == f"Job {job_id} waits in the stat lane."
     assert site.ledger.job(job_id).priority is Priority.STAT
-    assert "1 of its jobs changed lanes" in said(wetread, "stat", "1.2.3", "--routine")
+    answer = said(wetread, "stat", "1.2.3", "--routine")
+    assert "1 of its jobs changed lanes; those that are opened later wait as their rule says." in answer
     assert site.ledger.job(job_id).priority is Priority.ROUTINE
+    assert said(wetread, "stat", "1.2.3").endswith("those that are opened later are stat, too.")
     assert "knows no study and no job" in refused(wetread, "stat", "9.9.9")
 
 
