@@ -101,7 +101,8 @@ def read_queue(deck: Deck, *, patients: bool) -> QueuePage:
     for hand in found.running:
         if hand.job.study_id not in known:
             known[hand.job.study_id] = ledger.study(hand.job.study_id)
-    wishes = {wish.quarantined: wish for wish in ledger.wishes(pending=False) if wish.quarantined}
+    files = ledger.quarantined(limit=50)
+    wishes = {wish.quarantined: wish for wish in ledger.wishes_about([file.id for file in files])}
     return QueuePage(
         at=found.at,
         running=tuple(_running(hand, known, patients) for hand in found.running),
@@ -109,7 +110,7 @@ def read_queue(deck: Deck, *, patients: bool) -> QueuePage:
         routine=_lane(found.routine, patients),
         more=found.more,
         pauses=found.pauses,
-        quarantine=tuple(_held(file, wishes.get(file.id)) for file in ledger.quarantined(limit=50)),
+        quarantine=tuple(_held(file, wishes.get(file.id)) for file in files),
     )
 
 

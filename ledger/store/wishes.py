@@ -1,5 +1,6 @@
 """Wishes: what operators want of the node, and what it answered."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
@@ -72,6 +73,12 @@ class Wishes(Database):
             query = query.where(table.c.settled_at.is_(None)).order_by(table.c.id)
         else:
             query = query.order_by(table.c.id.desc())
+        with self.read() as tx:
+            return [_record(row) for row in tx.connection.execute(query)]
+
+    def wishes_about(self, files: Collection[int]) -> list[WishRecord]:
+        """All that was wished about these numbers of the quarantine, answered or not, the oldest first."""
+        query = select(table).where(table.c.quarantined.in_(files)).order_by(table.c.id)
         with self.read() as tx:
             return [_record(row) for row in tx.connection.execute(query)]
 

@@ -79,6 +79,19 @@ def test_somebody_decides_once_about_a_file_in_quarantine(ledger: Ledger) -> Non
     ]
 
 
+def test_wishes_about_files_are_told_the_oldest_first_however_many_others_there_are(ledger: Ledger) -> None:
+    number, other = quarantined(ledger), quarantined(ledger, "1.2.3.10")
+    first = ledger.wish_quarantined(number, WishKind.TAKE_IN, by=ANN)
+    ledger.settle_wish(first, done=False, answer="it would be set aside again")
+    for _ in range(200):
+        ledger.settle_wish(
+            ledger.wish_quarantined(other, WishKind.TAKE_IN, by=ANN), done=False, answer="not this one"
+        )
+    second = ledger.wish_quarantined(number, WishKind.DISCARD, by=BOB)
+    assert [one.id for one in ledger.wishes_about([number])] == [first, second]
+    assert ledger.wishes_about([]) == []
+
+
 def test_what_does_not_lie_in_quarantine_cannot_be_asked_for(ledger: Ledger) -> None:
     with pytest.raises(NotInLedger, match="under the number 7"):
         ledger.wish_quarantined(7, WishKind.TAKE_IN, by=ANN)

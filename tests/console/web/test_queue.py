@@ -224,6 +224,10 @@ def test_what_lies_in_quarantine_is_decided_once(desk: Desk) -> None:
     desk.ledger.settle_wish(wish.id, done=False, answer="it would be set aside again")
     assert "it would be set aside again" in desk.page("/queue")
     assert "deletes the file" in done(desk, f"/quarantine/{number}/discard")
+    page = desk.page("/queue")
+    assert "the node has not done it yet" in page
+    assert "it would be set aside again" not in page
+    assert f'hx-post="/quarantine/{number}' not in page
 
 
 class TestForPrograms:
