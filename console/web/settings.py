@@ -21,7 +21,8 @@ class ConsoleSettings(BaseModel, frozen=True, extra="forbid"):
     tls: WebTlsSettings | None = None  # None: plain HTTP, for this machine or a proxy that has TLS.
     # What operators type where a proxy stands in between, such as "https://wetread.hospital.example".
     public_url: str | None = None
-    # Addresses of proxies whose X-Forwarded-For is believed; of anybody else it is not even looked at.
+    # Addresses of proxies whose X-Forwarded-For is believed; of anybody else it is not even looked at. As one
+    # stands for many browsers, only `connections` binds it.
     proxies: frozenset[str] = frozenset()
     # Roles that see patients' names without asking for them; others ask, and the audit trail says so.
     names_for: frozenset[Role] = frozenset()
@@ -31,6 +32,10 @@ class ConsoleSettings(BaseModel, frozen=True, extra="forbid"):
         None  # The identity provider of the house; None: passwords of this console alone.
     )
     connections: int = Field(default=256, ge=8)  # Every open page holds one. More are answered 503 at once.
+    # Of one address, so that no single machine takes every place; more are closed unread.
+    connections_per_address: int = Field(default=128, ge=1)
+    # For the head of a request to come whole, and before it a TLS handshake; then the connection is closed.
+    head_s: float = Field(default=10.0, gt=0)
     stall_s: float = Field(default=30.0, gt=0)  # A browser that takes nothing for this long is let go.
 
     @field_validator("public_url")

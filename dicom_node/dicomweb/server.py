@@ -5,12 +5,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from dicom_node.dicomweb.connection import patient_for
+from dicom_node.dicomweb.connection import Entrance, patient_for
 from dicom_node.renewal import Renewal
 from dicom_node.tls import web_context
 from dicom_node.tls_settings import WebTlsSettings
@@ -18,6 +18,7 @@ from ledger.errors import SiteError
 
 _HEAD_MAXIMUM = 32_768  # bytes of a request's line and headers
 _STOP_S = 5
+_BACKLOG = 128  # connections that the kernel keeps until they are accepted
 
 
 class WebPortTaken(SiteError):
@@ -36,6 +37,12 @@ class ServedSettings(Protocol):
     @property
     def connections(self) -> int: ...
     @property
+    def connections_per_address(self) -> int: ...
+    @property
+    def proxies(self) -> frozenset[str]: ...
+    @property
+    def head_s(self) -> float: ...
+    @property
     def stall_s(self) -> float: ...
 
 
@@ -43,7 +50,7 @@ def listen(settings: ServedSettings, table: str) -> socket.socket:
     """A socket at the configured address; `table` is where the settings stand. Raises `WebPortTaken`."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((settings.host, settings.port), family=family, backlog=128)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise WebPortTaken(
             f"[{table}] cannot listen at {settings.host} port {settings.port}: {error.strerror or error}. "
@@ -52,7 +59,7 @@ def listen(settings: ServedSettings, table: str) -> socket.socket:
     # Inherited by every connection: head and body of an answer go out one after the other, and without it the
     # body waits 40 ms for the head to be acknowledged. asyncio sets it only for sockets that it makes itself.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
+    return Entrance(listening, each=settings.connections_per_address, exempt=settings.proxies)
 
 
 def _secure(settings: WebTlsSettings) -> Callable[..., ssl.SSLContext]:
@@ -77,7 +84,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=patient_for(settings.stall_s),
+                http=patient_for(head_s=settings.head_s, stall_s=settings.stall_s),
                 ws="none",
                 lifespan="off",
                 loop="asyncio",
@@ -85,7 +92,7 @@ class Server(uvicorn.Server):
                 access_log=False,  # It would write paths and queries.
                 server_header=False,
                 proxy_headers=False,  # Nobody's word for who he is.
-                limit_concurrency=settings.connections,
+                limit_concurrency=settings.connections + 1,  # It counts the one that asks as well.
                 timeout_keep_alive=max(1, min(5, int(settings.stall_s))),
                 timeout_graceful_shutdown=_STOP_S,
                 h11_max_incomplete_event_size=_HEAD_MAXIMUM,
@@ -93,12 +100,25 @@ class Server(uvicorn.Server):
             )
         )
         self._on_ready = on_ready
+        self._head_s = settings.head_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say when it listens."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
+        """Listen, and say so. uvicorn's own would wait a minute for each TLS handshake."""
+        loop, config = asyncio.get_running_loop(), self.config
+        protocol: Any = config.http_protocol_class
+
+        self.servers = [
+            await loop.create_server(
+                lambda: protocol(config, self.server_state, self.lifespan.state),
+                sock=listening,
+                ssl=config.ssl,
+                ssl_handshake_timeout=self._head_s if config.ssl is not None else None,
+                backlog=_BACKLOG,
+            )
+            for listening in sockets or []
+        ]
+        self.started = True
+        self._on_ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

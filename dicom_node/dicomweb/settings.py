@@ -32,6 +32,12 @@ class DicomWebSettings(BaseModel, frozen=True, extra="forbid"):
     # "https://pacs.hospital.example/dicom-web". It goes into every URL of an answer.
     public_url: str | None = None
     connections: int = Field(default=64, ge=1)  # More are answered 503 at once.
+    # Of one address, so that no single machine takes every place; more are closed unread.
+    connections_per_address: int = Field(default=32, ge=1)
+    # Addresses of proxies in front of it. One stands for many clients: only `connections` binds it.
+    proxies: frozenset[str] = frozenset()
+    # For the head of a request to come whole, and before it a TLS handshake; then the connection is closed.
+    head_s: float = Field(default=10.0, gt=0)
     stall_s: float = Field(
         default=30.0, gt=0
     )  # A client that takes or sends nothing for this long is let go.

@@ -11,17 +11,20 @@ import pytest
 import requests
 from pydantic import ValidationError
 
+from dicom_node.dicomweb.app import ROOT
 from dicom_node.dicomweb.server import listen
 from dicom_node.dicomweb.settings import DicomWebSettings
 from ledger import journal
 from tests.dicom_node.datasets import ct_slice, write
 from tests.dicom_node.dicomweb.conftest import BOUNDARY, Web, multipart
 from tests.patience import patient
+from tests.peers.crowd import closed, silent, status_from
 from tests.peers.loopback import until
 
 STUDY = "1.2.826.0.1.3680043.8.498.77.1"
 SERIES = f"{STUDY}.1"
 TOKEN = "correct horse battery staple"
+STRANGER = "127.0.9.9"
 
 
 def test_others_than_this_machine_need_a_token() -> None:
@@ -203,7 +206,7 @@ def test_without_a_node_nothing_is_promised(web: Web, tmp_path: Path) -> None:
 
 
 def test_silent_and_greedy_clients_are_let_go(start_web, tmp_path: Path) -> None:
-    web = start_web(stall_s=0.5, connections=8)
+    web = start_web(head_s=0.5, stall_s=0.5, connections=8)
     big = ct_slice(rows=2000)
     web.stored(*write(tmp_path, big))
     asks = b"GET /dicom-web/studies/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % STUDY.encode()
@@ -243,6 +246,41 @@ def test_a_damaged_spool_file_is_a_refusal_and_no_crash(web: Web, tmp_path: Path
         assert web.get(url + what).status_code in (200, 404, 406)
     path.unlink()
     assert web.get(url).status_code == 404
+
+
+def test_a_strangers_silent_connections_keep_nobody_out(start_web) -> None:
+    web = start_web(connections=8, connections_per_address=4, head_s=patient(60))
+    with silent(web.port, *[STRANGER] * 12) as strangers:
+        assert [closed(each) for each in strangers[4:]] == [True] * 8  # unread, and at once
+        assert [web.get("studies").status_code for _ in range(3)] == [200] * 3
+        # Whoever leaves makes room for another of the same address.
+        strangers[0].close()
+        until(
+            lambda: status_from(STRANGER, web.port, f"{ROOT}/studies") == 200,
+            within_s=5,
+            what="the place that was left is free",
+        )
+
+
+def test_a_crowd_of_silent_strangers_gives_way(start_web) -> None:
+    web = start_web(connections=8, connections_per_address=4, head_s=patient(60))
+    with silent(web.port, *(f"127.0.9.{n}" for n in range(1, 9))) as strangers:
+        assert web.get("studies").status_code == 200
+        assert closed(strangers[0])  # the one that had waited longest
+
+
+def test_a_proxy_stands_for_many_clients(start_web) -> None:
+    web = start_web(connections=8, connections_per_address=1, proxies=[STRANGER])
+    with silent(web.port, *[STRANGER] * 4):
+        assert status_from(STRANGER, web.port, f"{ROOT}/studies") == 200
+
+
+@pytest.mark.parametrize("words", [b"", b"GET /dicom-web/studies HTTP/1.1\r\nHost: "])
+def test_who_does_not_say_what_he_wants_is_let_go_soon(start_web, words: bytes) -> None:
+    web = start_web(head_s=0.3, stall_s=patient(1000))
+    with silent(web.port, STRANGER) as (peer,):
+        peer.sendall(words)
+        assert closed(peer)
 
 
 def test_small_answers_wait_for_no_acknowledgement() -> None:

@@ -11,6 +11,7 @@ import requests
 from dicom_node.dicomweb.app import ROOT
 from tests.patience import patient
 from tests.peers.certificates import Authority, authority
+from tests.peers.crowd import closed, silent
 from tests.peers.loopback import until
 
 
@@ -77,3 +78,15 @@ def test_a_silent_client_keeps_nobody_waiting(start_web, ours: Authority) -> Non
     assert answer.status_code in (200, 204)
     for line in lines:
         line.close()
+
+
+def test_a_handshake_that_never_begins_is_not_waited_for(start_web, ours: Authority) -> None:
+    pair = ours.sign("web")
+    web = start_web(
+        tls={"certificate_file": pair.certificate, "key_file": pair.key},
+        connections_per_address=2,
+        head_s=0.3,
+    )
+    with silent(web.port, *["127.0.9.9"] * 3) as strangers:
+        strangers[0].settimeout(30)  # s; asyncio alone would wait for 60
+        assert [closed(each) for each in strangers] == [True] * 3

@@ -15,6 +15,7 @@ from ledger.account import Role
 from tests.console.web.access.house import ROOT, House, house
 from tests.ledger.site import receive, slice_of
 from tests.patience import patient
+from tests.peers.crowd import closed, silent
 
 LOCAL = ConsoleSettings()
 PROXIED = ConsoleSettings(public_url="https://wetread.hospital.example", proxies=["127.0.0.1"])
@@ -225,3 +226,13 @@ def test_a_token_sees_patients_only_where_it_says_so(site: House) -> None:
         answer = site.browser().get("/api/v1/studies", headers=headers)
         assert answer.status_code == 200
         assert ("CANARY" in answer.text) is seen
+
+
+def test_one_machines_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
+    with house(tmp_path, connections=8, connections_per_address=4, head_s=patient(60)) as site:
+        port = int(site.url.rsplit(":", 1)[1])
+        with silent(port, *["127.0.9.9"] * 12) as strangers:
+            assert [closed(each) for each in strangers[4:]] == [True] * 8
+            assert requests.get(f"{site.url}/healthz", timeout=patient(20)).status_code == 200
+        with silent(port, *(f"127.0.9.{n}" for n in range(1, 9))):
+            assert requests.get(f"{site.url}/healthz", timeout=patient(20)).status_code == 200
