@@ -15,6 +15,8 @@ from dicom_node.dicomweb.refusals import BadRequest
 
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046 §5.1.1
 _HEADERS_MAXIMUM = 16_384
+# Bytes that are looked at together: each part moves those behind it, and parts may be tiny.
+_STRIDE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,21 @@ class MultipartReader:
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """What the next piece of the body brings."""
-        self._buffer += piece
-        while True:
-            before = (self._state, len(self._buffer))
-            yield from self._step()
-            if (self._state, len(self._buffer)) == before:
-                return
+        for begin in range(0, len(piece), _STRIDE):
+            self._buffer += piece[begin : begin + _STRIDE]
+            yield from self._steps()
 
     def close(self) -> None:
         """The body ends. Raises `BadRequest` where its last delimiter has not come."""
         if self._state != "epilogue":
             raise BadRequest("the multipart body ends before its last boundary")
+
+    def _steps(self) -> Iterator[Event]:
+        while True:
+            before = (self._state, len(self._buffer))
+            yield from self._step()
+            if (self._state, len(self._buffer)) == before:
+                return
 
     def _step(self) -> Iterator[Event]:
         if self._state in ("preamble", "data"):

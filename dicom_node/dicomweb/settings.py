@@ -43,6 +43,7 @@ class DicomWebSettings(BaseModel, frozen=True, extra="forbid"):
     )  # A client that takes or sends nothing for this long is let go.
     results_max: int = Field(default=5000, ge=1)  # Of one query; an answer that was cut says so.
     upload_bytes_max: int = Field(default=16 * _GIB, ge=1 << 20)  # Of one STOW-RS request.
+    upload_parts_max: int = Field(default=20_000, ge=1)  # Instances in one STOW-RS request.
     instance_bytes_max: int = Field(default=2 * _GIB, ge=1 << 20)  # Of one instance in it.
     decoders: int = Field(default=2, ge=1, le=64)  # Processes that read headers and decode pixels.
     decode_s: float = Field(default=60.0, gt=0)  # For one instance or frame; then the process is killed.

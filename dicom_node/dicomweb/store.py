@@ -35,6 +35,7 @@ CALLING = "STOW-RS"  #: what rules and the ledger see where a C-STORE has the ca
 
 # PS3.18 Table I.2-2, beside those that C-STORE has as well.
 _SOP_CLASS_NOT_SUPPORTED, _TRANSFER_SYNTAX_NOT_SUPPORTED = 0x0122, 0xC122
+_WARNING = 0xB  # the first digit of every warning (PS3.7 §C.3)
 _STORABLE = frozenset(storage_sop_classes())
 
 
@@ -116,6 +117,11 @@ class Upload:
     def _begin_part(self, type: str) -> None:
         if type not in (DICOM, OCTETS):
             raise NotDicom("every part of the body has to be application/dicom")
+        # Each costs a file, and memory until all are answered, however small it is.
+        if len(self.outcomes) >= self.settings.upload_parts_max:
+            raise TooLarge(
+                f"a request may have {self.settings.upload_parts_max} instances: send them in several"
+            )
         self._size = 0
         self._full = self.spool.room() is Room.HARD
         self._file = tempfile.TemporaryFile(dir=self.spool.path / INCOMING, buffering=0)  # noqa: SIM115
@@ -187,9 +193,9 @@ class Upload:
 def answer(outcomes: list[Outcome], url: Callable[..., str]) -> tuple[int, Json]:
     """The status of HTTP and the Store Instances Response (PS3.18 §10.5.3); `url` makes a Retrieve URL."""
     stored = [each for each in outcomes if each.status == 0]
-    # A warning (0xBxxx): it is kept, but not where it could be retrieved.
-    warned = [each for each in outcomes if each.status >> 12 == 0xB]
-    failed = [each for each in outcomes if each.status != 0 and each not in warned]
+    # A warning: it is kept, but not where it could be retrieved.
+    warned = [each for each in outcomes if each.status >> 12 == _WARNING]
+    failed = [each for each in outcomes if each.status != 0 and each.status >> 12 != _WARNING]
     response: Json = {}
     studies = {each.study for each in stored}
     if len(studies) == 1:
