@@ -23,7 +23,7 @@ from tests.patience import patient
 
 
 def post(desk: Desk, path: str, *, htmx: bool = True, prompt: str = "", **form: object) -> requests.Response:
-    headers = {"HX-Request": "true"} if htmx else {"Referer": desk.url + "/studies/1?secret=1"}
+    headers = {"HX-Request": "true"} if htmx else {"Referer": desk.url + "/studies/1?open=runs"}
     if prompt:
         headers["HX-Prompt"] = prompt
     return requests.post(
@@ -157,7 +157,7 @@ def test_why_somebody_cancelled_is_asked_for_and_kept(desk: Desk) -> None:
 def test_where_no_script_runs_a_button_leads_back_to_its_page(desk: Desk) -> None:
     job_id = queued_job(desk.ledger)
     answer = post(desk, f"/jobs/{job_id}/cancel", htmx=False, because="twice")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/studies/1")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/studies/1?open=runs")
     assert desk.ledger.job(job_id).because == "twice"
 
 
