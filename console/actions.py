@@ -74,7 +74,7 @@ def job_actions(
     them; `results`: it made some, and they are still here.
     """
     found = [action for action, states in _JOB.items() if of.state in states]
-    again = images and not (overtaken and of.state is JobState.DONE)
+    again = images and not overtaken
     if not again and Action.RUN_AGAIN in found:
         found.remove(Action.RUN_AGAIN)
     if not results and Action.DELIVER_ELSEWHERE in found:

@@ -19,7 +19,7 @@ from ledger.schema import delivery, job, job_input, result
 from ledger.store.audit import audit
 from ledger.store.database import Database, NotInLedger, Transaction
 from ledger.store.history import decided
-from ledger.store.jobs import open_delivery
+from ledger.store.jobs import open_delivery, overtaken_by
 from ledger.store.moves import JOB, STUDY, lock
 from ledger.store.outbox import due_delivery, hint_deliveries
 from ledger.store.rows import result_record
@@ -47,7 +47,7 @@ class Asking(Database):
                 raise IllegalTransition(
                     f"job {job_id} is {row.state}: only what is done can be run once more"
                 )
-            if later := _later(tx, row):
+            if later := overtaken_by(tx, row):
                 raise IllegalTransition(f"job {job_id} was overtaken by job {later}: run that one again")
             new = _again(tx, row)
             why = "it was asked for again" + (f": {because}" if because else "")
@@ -135,14 +135,6 @@ def _study_of(tx: Transaction, job_id: JobId) -> Row[Any]:
     if row.state == StudyState.PURGED:
         raise IllegalTransition(f"the images and results of job {job_id} were deleted with its study")
     return row
-
-
-def _later(tx: Transaction, row: Row[Any]) -> int | None:
-    """The job that overtook this one."""
-    line = (job.c.study_id == row.study_id) & (job.c.subject == row.subject) & (job.c.rule == row.rule)
-    query = select(func.max(job.c.id)).where(line, job.c.shadow == row.shadow, job.c.id > row.id)
-    found: int | None = tx.connection.execute(query).scalar()
-    return found
 
 
 def _again(tx: Transaction, row: Row[Any]) -> NewJob:

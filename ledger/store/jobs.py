@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, insert, literal, select
+from sqlalchemy import Row, func, insert, literal, select
 
 from ledger.audit import Actor
 from ledger.delivery import DeliveryState
@@ -204,7 +204,9 @@ class Jobs(Database):
             audit(tx, by, "job.cancelled", thing_id=job_id)
 
     def retry_job(self, job_id: JobId, because: str, *, by: Actor) -> None:
-        """Queue a parked or cancelled job again. Raises `IllegalTransition`, `NotInLedger`."""
+        """Queue a parked or cancelled job again. Raises `IllegalTransition`, also where a later one took its
+        place, and `NotInLedger`.
+        """
         with self.write() as tx:
             # The study first: a purge holds it while it takes the images away.
             query = select(job.c.study_id).where(job.c.id == job_id)
@@ -217,12 +219,22 @@ class Jobs(Database):
                 is None
             ):
                 raise IllegalTransition(f"job {job_id} cannot run again: images that it needs were purged")
+            if later := overtaken_by(tx, row):
+                raise IllegalTransition(f"job {job_id} was overtaken by job {later}: run that one again")
             values = {"attempts": 0, "next_attempt_at": tx.now}
             move(tx, JOB, row, JobEvent.RESUBMITTED, because=because, detail=decided(by.name), **values)
             withdraw_stand_ins(tx, row.id, "the job runs again")
             name_stand_ins(tx, row)
             hint_jobs(tx, [(row.id, row.priority)])
             audit(tx, by, "job.retried", thing_id=job_id)
+
+
+def overtaken_by(tx: Transaction, row: Row[Any]) -> int | None:
+    """The latest job of the same rule about the same that took the place of this one; None: there is none."""
+    line = (job.c.study_id == row.study_id) & (job.c.subject == row.subject) & (job.c.rule == row.rule)
+    query = select(func.max(job.c.id)).where(line, job.c.shadow == row.shadow, job.c.id > row.id)
+    found: int | None = tx.connection.execute(query).scalar()
+    return found
 
 
 def inputs_of(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:

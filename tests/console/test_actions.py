@@ -83,6 +83,9 @@ def test_an_overtaken_job_a_purged_one_and_one_without_results_have_fewer(ledger
     parked = ledger.job(job_in(ledger, JobState.PARKED, "1.2.4"))
     assert Action.RUN_AGAIN in job_actions(parked)
     assert Action.RUN_AGAIN not in job_actions(parked, images=False)
+    cancelled = ledger.job(job_in(ledger, JobState.CANCELLED, "1.2.5"))
+    assert Action.RUN_AGAIN in job_actions(cancelled)
+    assert Action.RUN_AGAIN not in job_actions(cancelled, overtaken=True)
 
 
 def test_a_stat_job_can_be_made_routine(ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from ledger.result import Role
 from ledger.store.database import NotInLedger
 from ledger.store.ledger import Ledger
 from ledger.transition import IllegalTransition
-from tests.ledger.site import OPERATOR, claim, finish, pass_by, queued_job, slice_of
+from tests.ledger.site import OPERATOR, claim, close, finish, new_job, pass_by, queued_job, slice_of
 from tests.patience import patient
 
 BLINK_S = 0.02
@@ -226,6 +226,19 @@ def test_an_operator_can_withdraw_and_ask_again(ledger: Ledger) -> None:
     finish(ledger, again)
     with pytest.raises(IllegalTransition, match="a done job cannot be resubmitted"):
         ledger.retry_job(job_id, "once more", by=OPERATOR)
+
+
+def test_what_a_later_job_took_the_place_of_is_not_run_again(ledger: Ledger) -> None:
+    first = queued_job(ledger)
+    study = ledger.job(first).study_id
+    ledger.record_arrivals([slice_of("1.2.3", 4)])
+    (second,) = close(ledger, study, [new_job(ledger, study)])
+    assert ledger.job(first).state is JobState.CANCELLED
+    with pytest.raises(IllegalTransition, match=f"overtaken by job {second}: run that one again"):
+        ledger.retry_job(first, "the images of then", by=OPERATOR)
+    ledger.cancel_job(second, "not now", by=OPERATOR)
+    ledger.retry_job(second, "after all", by=OPERATOR)
+    assert ledger.job(second).state is JobState.QUEUED
 
 
 def test_history_tells_a_job_from_its_opening_to_its_end(ledger: Ledger) -> None:
