@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, func, insert, literal, select
+from sqlalchemy import ColumnElement, FromClause, Row, and_, func, insert, literal, select
 
 from ledger.audit import Actor
 from ledger.delivery import DeliveryState
@@ -230,11 +230,19 @@ class Jobs(Database):
 
 
 def overtaken_by(tx: Transaction, row: Row[Any]) -> int | None:
-    """The latest job of the same rule about the same that took the place of this one; None: there is none."""
-    line = (job.c.study_id == row.study_id) & (job.c.subject == row.subject) & (job.c.rule == row.rule)
-    query = select(func.max(job.c.id)).where(line, job.c.shadow == row.shadow, job.c.id > row.id)
+    """The latest job that took the place of this one; None: there is none."""
+    later = job.alias("later")
+    query = select(func.max(later.c.id)).where(job.c.id == row.id, overtakes(later))
     found: int | None = tx.connection.execute(query).scalar()
     return found
+
+
+def overtakes(later: FromClause) -> ColumnElement[bool]:
+    """Whether `later`, an alias of `job`, took the place of `job`: of the same rule, about the same."""
+    return and_(
+        *(later.c[name] == job.c[name] for name in ("study_id", "rule", "subject", "shadow")),
+        later.c.id > job.c.id,
+    )
 
 
 def inputs_of(tx: Transaction, job_id: int) -> tuple[JobInput, ...]:

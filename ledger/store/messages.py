@@ -18,10 +18,11 @@ from ledger.notification import (
     OwedNotification,
     Wish,
 )
-from ledger.schema import alarm, notification, receiver
+from ledger.schema import alarm, job, notification, receiver
 from ledger.store.alarms import alarm_record
 from ledger.store.database import Database, Transaction
 from ledger.store.history import note
+from ledger.store.jobs import overtakes
 from ledger.store.moves import NOTIFICATION, STUDY, lock, move
 from ledger.store.outbox import hint_notifications
 
@@ -164,10 +165,28 @@ def _gathered(
 
 
 def run_told(tx: Transaction, owed: OwedNotification) -> bool:
-    """Whether the receiver is told of this end of a run already."""
-    mine = (notification.c.job_id == owed.job_id) & (notification.c.receiver == owed.receiver)
-    same = select(notification.c.id).where(mine, notification.c.job_epoch == owed.job_epoch)
-    return tx.connection.execute(same).first() is not None
+    """Whether the receiver is told of this end of a run already, or of what took its place."""
+    same = exists().where(
+        notification.c.job_id == job.c.id,
+        notification.c.receiver == owed.receiver,
+        notification.c.job_epoch == owed.job_epoch,
+    )
+    query = select(job.c.id).where(job.c.id == owed.job_id, same | later_told(owed.receiver))
+    return tx.connection.execute(query).first() is not None
+
+
+def later_told(receiver: str) -> ColumnElement[bool]:
+    """Of a `job`: whether the receiver is told what a later one in its place had to say.
+
+    That the later one was given up takes no result's place.
+    """
+    later = job.alias("later")
+    return exists().where(
+        overtakes(later),
+        notification.c.job_id == later.c.id,
+        notification.c.receiver == receiver,
+        notification.c.occasion != Occasion.GIVEN_UP,
+    )
 
 
 def _alarm_told(tx: Transaction, owed: OwedAlarm) -> bool:

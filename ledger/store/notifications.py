@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, FromClause, Row, and_, exists, false, func, literal, or_, select
 
 from ledger.audit import Actor
 from ledger.delivery import DeliveryState
@@ -24,7 +24,8 @@ from ledger.schema import delivery, given_up, job, notification, result, study
 from ledger.store.audit import audit
 from ledger.store.database import Transaction
 from ledger.store.history import decided
-from ledger.store.messages import Messages, open_message, run_told
+from ledger.store.jobs import overtakes
+from ledger.store.messages import Messages, later_told, open_message, run_told
 from ledger.store.moves import NOTIFICATION, STUDY, lock, lock_held, locked, move, renew, take_lease
 from ledger.store.outbox import due_notification, hint_next_notification, hint_notifications
 from ledger.store.rows import result_record
@@ -53,10 +54,14 @@ class Notifications(Messages):
         return sorted(owed, key=lambda one: (one.at, one.job_id, one.receiver))
 
     def open_notification(self, owed: OwedNotification, new: NewNotification) -> int | None:
-        """Record the message and have it sent. None: another process was first; nothing was changed."""
+        """Record the message and have it sent. None: another process was first, with this or with one that
+        makes what this says out of date; nothing was changed.
+        """
         with self.write() as tx:
             lock(tx, STUDY, owed.study_id)  # Whoever opens one about this study holds it.
-            if run_told(tx, owed):
+            of = tx.connection.execute(select(job).where(job.c.id == owed.job_id)).one()
+            marked = owed.corrects or owed.beside
+            if run_told(tx, owed) or _told_before(tx, owed.receiver, of) != marked:
                 return None
             values = {
                 "study_id": owed.study_id,
@@ -209,23 +214,29 @@ def _told_since(tx: Transaction, row: Row[Any]) -> int | None:
     return found
 
 
+def _told_before(tx: Transaction, receiver: str, row: Row[Any]) -> bool:
+    """Whether the receiver may have an earlier result of the same rule about the same as the job `row`."""
+    query = select(notification.c.id).where(
+        notification.c.receiver == receiver,
+        notification.c.study_id == row.study_id,
+        notification.c.rule == row.rule,
+        notification.c.subject == row.subject,
+        notification.c.job_id < row.id,
+        notification.c.occasion != Occasion.GIVEN_UP,  # Then there was nothing to correct.
+        # Nor where it said no, or was never asked.
+        notification.c.state != NotificationState.PARKED,
+        (notification.c.state != NotificationState.CANCELLED) | (notification.c.attempts > 0),
+    )
+    return tx.connection.execute(query).first() is not None
+
+
 def _owed(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Iterator[OwedNotification]:
     rows = [
         *_ended(tx, wish, since=since, limit=limit),
         *(_given_up(tx, wish, since=since, limit=limit) if Occasion.GIVEN_UP in wish.occasions else ()),
     ]
     for row in rows:
-        before = select(func.count()).where(
-            notification.c.receiver == wish.receiver,
-            notification.c.study_id == row.study_id,
-            notification.c.rule == row.rule,
-            notification.c.subject == row.subject,
-            notification.c.occasion != Occasion.GIVEN_UP,  # Then there was nothing to correct.
-            # Nor where it said no, or was never asked.
-            notification.c.state != NotificationState.PARKED,
-            (notification.c.state != NotificationState.CANCELLED) | (notification.c.attempts > 0),
-        )
-        told_before = bool(tx.connection.execute(before).scalar_one())
+        told_before = _told_before(tx, wish.receiver, row)
         report = None
         if row.report_id is not None:
             report = tx.connection.execute(select(result).where(result.c.id == row.report_id)).one()
@@ -248,10 +259,8 @@ def _owed(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Iterator[
 
 
 def _ended(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Sequence[Row[Any]]:
-    """Jobs that are done, and whose results the archive has."""
-    mine = (delivery.c.job_id == job.c.id) & ~delivery.c.note
-    if wish.archive:
-        mine &= delivery.c.peer == wish.archive
+    """Jobs that are done, and whose results the archive has, and those of no later job in their place."""
+    mine = _sent_for(wish, job)
     # Of the forms of a report, the one that the archive has.
     report = (
         select(func.max(result.c.id))
@@ -284,11 +293,36 @@ def _ended(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Sequence
             ~_told(wish, job.c.epoch),
             report.is_not(None),
             ~exists().where(mine, delivery.c.state.in_(_UNDER_WAY)),
+            ~_out_of_date(wish),
         )
         .order_by(job.c.finished_at, job.c.id)
         .limit(limit)
     )
     return tx.connection.execute(query).all()
+
+
+def _sent_for(wish: Wish, its: FromClause) -> ColumnElement[bool]:
+    """The deliveries of a job that matter to the receiver; notes about earlier results do not."""
+    mine = (delivery.c.job_id == its.c.id) & ~delivery.c.note
+    return mine & (delivery.c.peer == wish.archive) if wish.archive else mine
+
+
+def _out_of_date(wish: Wish) -> ColumnElement[bool]:
+    """Whether a later job took the place of `job`, and the archive has its report or the receiver was told.
+
+    An archive may prove that it has both in the wrong order, or be sent the earlier one again.
+    """
+    later = job.alias("later")
+    there = exists().where(
+        overtakes(later),
+        later.c.state == JobState.DONE,
+        _sent_for(wish, later),
+        delivery.c.root,
+        delivery.c.state == DeliveryState.COMMITTED,
+        result.c.id == delivery.c.result_id,
+        ~stands_in(result, later),
+    )
+    return there | later_told(wish.receiver)
 
 
 def _given_up(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Sequence[Row[Any]]:

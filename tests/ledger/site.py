@@ -125,12 +125,14 @@ def result(role: Role, number: int, of: str = "2.25.7") -> NewResult:
     )
 
 
-def finish(ledger: Ledger, held: Claim, *, of: str | None = None) -> list[DeliveryId]:
+def finish(
+    ledger: Ledger, held: Claim, *, of: str | None = None, outcome: Outcome = Outcome.FOUND
+) -> list[DeliveryId]:
     """Finish with a report and a segmentation, in the order that is wrong for sending."""
     of = of or f"2.25.{int(held.job_id) + 100}"
     return ledger.finish_job(
         held,
-        outcome=Outcome.FOUND,
+        outcome=outcome,
         because="",
         model_identity="lung_ct@1.0.0",
         results=[result(Role.REPORT, 2, of), result(Role.SEGMENTATION, 1, of)],

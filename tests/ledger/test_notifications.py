@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from ledger.delivery import DeliveryEvent, DeliveryState
 from ledger.identifiers import JobId, Uid
-from ledger.job import JobState, LeaseLost
+from ledger.job import JobState, LeaseLost, Outcome
 from ledger.notification import (
     Fault,
     NewNotification,
@@ -124,6 +124,90 @@ def test_a_later_job_about_the_same_corrects_and_waits_its_turn(ledger: Ledger) 
     assert ledger.claim_notification(second, owner="b", lease_s=60) is None
     ledger.record_notification(held, NotificationEvent.REFUSED, because="AR")
     assert ledger.claim_notification(second, owner="b", lease_s=60) is not None
+
+
+def overtaken(ledger: Ledger, outcome: Outcome = Outcome.FOUND) -> tuple[JobId, JobId]:
+    """Two jobs that are done, of which the second took the place of the first; the archive answered for both
+    with Success, and has proved neither.
+    """
+    first = queued_job(ledger)
+    finish(ledger, claim(ledger, first))
+    accept(ledger, first)
+    study = ledger.job(first).study_id
+    ledger.record_arrivals([slice_of("1.2.3", 4)])
+    (second,) = close(ledger, study, [new_job(ledger, study)])
+    finish(ledger, claim(ledger, second), outcome=outcome)
+    accept(ledger, second)
+    return first, second
+
+
+def accept(ledger: Ledger, job_id: JobId) -> None:
+    for one in sorted(ledger.deliveries_of(job_id), key=lambda one: (one.result.role.is_root, one.id)):
+        send(ledger, one.id)
+
+
+def prove(ledger: Ledger, job_id: JobId) -> None:
+    for one in ledger.deliveries_of(job_id):
+        ledger.confirm_delivery(one.id, "found")
+
+
+def test_what_was_overtaken_is_not_told_after_what_took_its_place(ledger: Ledger) -> None:
+    first, second = overtaken(ledger)
+    prove(ledger, second)
+    (one,) = owed(ledger)
+    assert (one.job_id, one.corrects) == (second, False)
+    prove(ledger, first)
+    assert [one.job_id for one in owed(ledger)] == [second]
+    opened(ledger)
+    assert owed(ledger) == []
+
+
+def test_what_is_sent_again_after_it_was_overtaken_is_not_told(ledger: Ledger) -> None:
+    first = queued_job(ledger)
+    finish(ledger, claim(ledger, first))
+    study = ledger.job(first).study_id
+    ledger.record_arrivals([slice_of("1.2.3", 4)])
+    (second,) = close(ledger, study, [new_job(ledger, study)])
+    finish(ledger, claim(ledger, second))
+    arrive(ledger, second)
+    opened(ledger)
+    for one in ledger.deliveries_of(first):
+        assert one.state is DeliveryState.CANCELLED
+        ledger.retry_delivery(one.id, "for teaching", by=OPERATOR)
+    arrive(ledger, first)
+    assert owed(ledger) == []
+
+
+def test_a_receiver_that_hears_only_of_findings_hears_of_none_that_are_out_of_date(ledger: Ledger) -> None:
+    first, second = overtaken(ledger, Outcome.NOTHING)
+    prove(ledger, second)
+    prove(ledger, first)
+    assert owed(ledger, replace(RIS, occasions=(Occasion.FOUND,))) == []
+    assert [one.job_id for one in owed(ledger)] == [second]
+
+
+def test_of_two_that_open_at_once_none_tells_the_earlier_result_last(ledger: Ledger) -> None:
+    first, second = overtaken(ledger)
+    prove(ledger, first)
+    (earlier,) = owed(ledger)
+    prove(ledger, second)
+    (later,) = owed(ledger)
+    assert ledger.open_notification(later, NewNotification(control_id="W2", body="MSH|")) is not None
+    assert ledger.open_notification(earlier, NewNotification(control_id="W1", body="MSH|")) is None
+    assert ledger.open_digest([earlier], NewNotification(control_id="W3", body="{}")) is None
+
+
+def test_of_two_that_open_at_once_the_later_one_is_marked_as_a_correction(ledger: Ledger) -> None:
+    first, second = overtaken(ledger)
+    prove(ledger, first)
+    (earlier,) = owed(ledger)
+    prove(ledger, second)
+    (later,) = owed(ledger)
+    assert ledger.open_notification(earlier, NewNotification(control_id="W1", body="MSH|")) is not None
+    assert ledger.open_notification(later, NewNotification(control_id="W2", body="MSH|")) is None
+    (again,) = owed(ledger)
+    assert (again.job_id, again.corrects) == (second, True)
+    assert opened(ledger, 2)
 
 
 def test_other_rules_correct_nothing(ledger: Ledger) -> None:

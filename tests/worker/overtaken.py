@@ -51,7 +51,7 @@ class Overtaken:
         self.post = Post(self.ledger, self.spool, self.site, self.workplace, owner="sender")
         self.rejections = Rejections(self.ledger, self.spool, self.site, self.workplace)
 
-    def result(self, said: Findings | None = None) -> JobId:
+    def result(self, said: Findings | None = None, *, rule: str = "lungs") -> JobId:
         """One more image, and the result of all images so far, made and recorded but not yet sent.
 
         It says `said`: two lungs, if left out.
@@ -60,7 +60,7 @@ class Overtaken:
         self.ledger.record_arrivals([slice_of("1.2.3", self.slices)])
         study_id = self.ledger.studies()[0].id
         to = tuple(peer.name for peer in self.site.peers)
-        (job_id,) = close(self.ledger, study_id, [new_job(self.ledger, study_id, to=to)])
+        (job_id,) = close(self.ledger, study_id, [new_job(self.ledger, study_id, rule=rule, to=to)])
         held = claim(self.ledger, job_id)
         of = source()
         run = a_run(of)

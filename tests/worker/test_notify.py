@@ -270,7 +270,7 @@ def test_reports_that_are_gone_from_the_spool_hold_up_nobody_elses_message(tmp_p
         arrive(made, first)
         for one in made.ledger.results_of(first):
             made.spool.absolute(one.path).unlink()
-        second = made.result()
+        second = made.result(rule="airways")
         arrive(made, second)
         one_by_one = Notices(made.ledger, made.spool, made.site, at_once=1)
         one_by_one.open()
