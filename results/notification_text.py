@@ -104,6 +104,7 @@ class Text:
             # Text for programs and for plain mail: nothing here is HTML.
             surroundings = SandboxedEnvironment(autoescape=False, undefined=StrictUndefined)
             text = surroundings.from_string(self.source).render(happened.values)
+            text.encode()  # Half a surrogate pair is no text that can be sent.
         except TemplateError as error:
             line = getattr(error, "lineno", None)
             where = f" in line {line}" if line else ""

@@ -48,9 +48,13 @@ class Words:
         """`notice` reads what a report says. It raises `ModelError` where that cannot be read."""
         self._ledger, self._notice = ledger, notice
         self._zone, self._console_url = ZoneInfo(site.time_zone), site.console_url
+        self._told: set[tuple[str, str]] = set()  # Of which trouble was logged: receiver and event.
 
     def open(self, receiver: ReceiverSettings) -> None:
-        """Make every message that is owed to `receiver` now, as many as it may get."""
+        """Make every message that is owed to `receiver` now, as many as it may get.
+
+        One that its template cannot be filled with goes in our own words. Trouble with one holds up no other.
+        """
         owed = self._owed(receiver)
         if not owed:
             return
@@ -71,6 +75,8 @@ class Words:
 
     def _open(self, receiver: ReceiverSettings, owed: Owed) -> None:
         new = self._message(receiver, self._happened(receiver, owed), owed.at)
+        if new is None:
+            return
         failpoint("notification_made")
         if isinstance(owed, OwedAlarm):
             opened = self._ledger.open_alarm(owed, new)
@@ -97,13 +103,31 @@ class Words:
             many=len(owed),
             counts=dict(counts),
         )
-        opened = self._ledger.open_digest(owed, self._message(receiver, happened, last))
+        new = self._message(receiver, happened, last)
+        if new is None:
+            return
+        opened = self._ledger.open_digest(owed, new)
         if opened is not None:
             log.info("notification.gathered", notification=opened, receiver=receiver.name, many=len(owed))
 
-    def _message(self, receiver: ReceiverSettings, happened: Happened, at: float) -> NewNotification:
+    def _message(self, receiver: ReceiverSettings, happened: Happened, at: float) -> NewNotification | None:
+        """By the template of the receiver, or ours where that one cannot be filled; None: neither can."""
         moment = datetime.fromtimestamp(at, self._zone)
-        return NewNotification(control_id=happened.id, body=text_body(receiver, happened, moment))
+        for one in (receiver, receiver.model_copy(update={"template": None})):
+            try:
+                return NewNotification(control_id=happened.id, body=text_body(one, happened, moment))
+            except TemplateUnusable as error:
+                self._trouble(receiver, happened, error)
+        return None
+
+    def _trouble(self, receiver: ReceiverSettings, happened: Happened, error: TemplateUnusable) -> None:
+        """Said once of each receiver and event; without its words where they may quote a patient's name."""
+        if (key := (receiver.name, happened.event)) not in self._told:
+            self._told.add(key)
+            because = "the template cannot be filled" if receiver.patient else str(error)
+            log.error(
+                "notification.template", receiver=receiver.name, occasion=happened.event, because=because
+            )
 
     def _happened(self, receiver: ReceiverSettings, owed: Owed) -> Happened:
         if isinstance(owed, OwedAlarm):

@@ -303,6 +303,42 @@ def test_a_template_that_cannot_be_meant_is_refused_before_the_night(
     assert words in str(refused.value)
 
 
+def test_what_a_template_cannot_say_is_said_in_our_words_and_holds_up_nobody(
+    tmp_path: Path, hooks: Web, box: Mailbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.j2"
+    own.write_text('{"text": "{{ sentence }}"}')  # No JSON, once there are quotation marks in the sentence.
+    receivers = (hook(hooks, tmp_path, template=own, alarms=("all",)), mail(box, alarms=("all",)))
+    check_templates(receivers, MOMENT)
+    with site(tmp_path, *receivers) as made:
+        alarm(made.ledger, "PACS", "VNA", words='it says "no"')
+        tell(made)
+    assert [json.loads(body)["sentence"] for *_, body in hooks.requests] == ['it says "no"'] * 2
+    assert len(box.mails) == 2
+    assert capsys.readouterr().out.count("is no JSON") == 1
+
+
+def test_what_cannot_be_said_at_all_holds_up_nothing_else(tmp_path: Path, hooks: Web, box: Mailbox) -> None:
+    receivers = (mail(box, alarms=("all",)), hook(hooks, tmp_path, alarms=("all",)))
+    with site(tmp_path, *receivers) as made:
+        alarm(made.ledger, "PA\nCS", "VNA")  # A line break has no place in a subject.
+        told = tell(made)
+    assert sorted(one.receiver for one in told) == ["MAIL", "OPS", "OPS"]
+    assert "VNA" in box.read()["Subject"]
+
+
+def test_half_a_surrogate_pair_is_a_template_that_cannot_be_meant(
+    tmp_path: Path, hooks: Web, box: Mailbox
+) -> None:
+    own = tmp_path / "own.j2"
+    own.write_text("Subject: odd\n\n{{ '\\ud800' }}\n")
+    with pytest.raises(TemplateUnusable, match="UnicodeEncodeError"):
+        check_templates([mail(box, template=own)], MOMENT)
+    own.write_text("{{ '\\ud800' }}")
+    with pytest.raises(TemplateUnusable, match="UnicodeEncodeError"):
+        check_templates([hook(hooks, tmp_path, template=own, content_type="text/plain")], MOMENT)
+
+
 def test_a_template_that_is_not_there_is_refused(tmp_path: Path, hooks: Web) -> None:
     receiver = hook(hooks, tmp_path, template=tmp_path / "gone.j2")
     with pytest.raises(TemplateUnusable, match="cannot be read"):
