@@ -145,7 +145,8 @@ def mail_of(text: Text, happened: Happened, *, sender: str, recipients: Sequence
     mail["To"] = tuple(_address(one) for one in recipients)
     # One line, whatever a name in it holds: a second one would be another header.
     printable = "".join(c if c.isprintable() else " " for c in " ".join(subject.split()))
-    mail["Subject"] = printable[:_SUBJECT_CHARACTERS_MAX]
+    # An encoded word (RFC 2047) is decoded where it is set, and may hold a line break.
+    mail["Subject"] = printable[:_SUBJECT_CHARACTERS_MAX].replace("=?", "= ?")
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers this.
     mail.set_content(body.strip() + "\n", cte="quoted-printable")
     return mail.as_bytes().decode("ascii")

@@ -350,11 +350,16 @@ def test_a_mail_needs_a_subject_and_its_subject_is_one_line(tmp_path: Path, box:
     own.write_text("Hello {{ rule }}")
     with pytest.raises(TemplateUnusable, match="has to begin with `Subject"):
         check_templates([mail(box, template=own)], MOMENT)
-    own.write_text("Subject: {{ 'x\\r\\tBcc: thief@example.com' }}\n\nbody\n")
-    with ended(tmp_path, mail(box, template=own)) as made:
-        tell(made)
-        assert box.read()["Bcc"] is None
-        assert box.recipients == [["ops@hospital.example"]]
+    for folder, subject in (
+        ("plain", "x\\r\\tBcc: thief@example.com"),
+        ("encoded", "=?utf-8?q?x=0ABcc:=20thief@example.com?="),
+    ):
+        (tmp_path / folder).mkdir()
+        own.write_text(f"Subject: {{{{ '{subject}' }}}}\n\nbody\n")
+        with ended(tmp_path / folder, mail(box, template=own)) as made:
+            tell(made)
+            assert box.read()["Bcc"] is None
+    assert box.recipients == [["ops@hospital.example"]] * 2
 
 
 def text_of(message: EmailMessage) -> str:
