@@ -12,18 +12,23 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+import structlog
+
 from dicom_node.reach import Deadline, PeerAway, PeerSilent, PeerUntrusted, words
 from dicom_node.receivers import ReceiverSettings
 from dicom_node.requestor import PeerGone
 from dicom_node.upper_layer import PeerConfused
 from dicom_node.web_session import NotAdmitted, SecretMissing, secret, tls_context
 
+log = structlog.get_logger()
+
 
 def hand_over(receiver: ReceiverSettings, mail: bytes, deadline: Deadline) -> tuple[int, str]:
     """Hand `mail` over for all recipients: the server's code, and what it means in our words.
 
-    4xx is for now, 5xx for good. Its own words are repeated nowhere: they may quote the mail. Raises
-    `PeerAway`, `PeerSilent`, `PeerGone`, `PeerConfused`, `PeerUntrusted`, `NotAdmitted` and `SecretMissing`.
+    4xx is for now, 5xx for good; what it takes for some of them only, it has taken. Its own words are
+    repeated nowhere: they may quote the mail. Raises `PeerAway`, `PeerSilent`, `PeerGone`, `PeerConfused`,
+    `PeerUntrusted`, `NotAdmitted` and `SecretMissing`.
     """
     talk: list[smtplib.SMTP] = []
     # smtplib's timeouts begin anew with every line; a server that says one a minute would hold a worker.
@@ -115,7 +120,11 @@ def _talked(
     with suppress(smtplib.SMTPException, OSError):
         session.quit()
     if refused:
-        return 250, f"it took it, but not for {len(refused)} of {len(receiver.recipients)} recipients"
+        # Again for these only would take a record of each; again for all is twice for the others.
+        left_out = ", ".join(f"{one} (SMTP {code})" for one, (code, _) in sorted(refused.items()))
+        many = f"{len(refused)} of {len(receiver.recipients)} recipients"
+        log.warning("mail.left_out", receiver=receiver.name, because=f"{many}: {left_out}")
+        return 250, f"it took it, but not for {many}: {left_out}"
     return 250, "it took it (250)"
 
 

@@ -215,7 +215,16 @@ def test_a_server_that_is_not_who_it_should_be_gets_nothing(
         ({"RCPT": "550 KANARIE"}, Told.REFUSED, "no mail for any of the recipients (SMTP 550)"),
         ({"RCPT": "450 KANARIE greylisted"}, Told.RETRY, "no mail for any of the recipients (SMTP 450)"),
         ({"CONNECT": "421 KANARIE busy"}, Told.RETRY, "it does not serve us now (SMTP 421)"),
-        ({"it@hospital.example": "550 unknown"}, Told.TAKEN, "not for 1 of 2 recipients"),
+        (
+            {"it@hospital.example": "550 KANARIE unknown"},
+            Told.TAKEN,
+            "not for 1 of 2 recipients: it@hospital.example (SMTP 550)",
+        ),
+        (
+            {"ops@hospital.example": "450 KANARIE greylisted"},
+            Told.TAKEN,
+            "not for 1 of 2 recipients: ops@hospital.example (SMTP 450)",
+        ),
     ],
 )
 def test_every_answer_of_a_mail_server_has_one_meaning(
@@ -227,6 +236,17 @@ def test_every_answer_of_a_mail_server_has_one_meaning(
     assert heard.told is told
     assert words in heard.because
     assert "KANARIE" not in heard.because
+
+
+def test_whom_a_mail_server_left_out_is_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with mailbox() as box:
+        box.refuse = {"it@hospital.example": "450 KANARIE greylisted"}
+        tell(mail_to(f"smtp+plain://127.0.0.1:{box.port}"), "W1", MAIL)
+        assert box.recipients == [["ops@hospital.example"]]
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "mail.left_out" in one]
+    assert "[warning" in line
+    assert "it@hospital.example (SMTP 450)" in line
+    assert "KANARIE" not in line
 
 
 def test_a_wrong_password_is_ours_to_mend_and_the_mail_waits(tmp_path: Path) -> None:
