@@ -168,7 +168,7 @@ deliver_to = []                # ["archive"]
 # [[notify]]
 # name = "RIS"
 # kind = "hl7v2"               # ORU^R01 over MLLP or HTTP; or "fhir", a DiagnosticReport of FHIR R4
-# archive = "archive"          # told once this peer has everything; none: once nothing is on its way any more
+# archive = "archive"          # told once this peer has results; none: once nothing is on its way any more
 # events = ["found", "nothing", "refused", "given up"]
 # viewer = "https://ohif.example/viewer?StudyInstanceUIDs={study}"   # a link to the images
 # [notify.to]

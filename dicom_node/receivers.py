@@ -179,8 +179,9 @@ class ReceiverSettings(BaseModel, frozen=True, extra="forbid"):
     )
     rules: tuple[str, ...] = ()  # Of these rules only; none means of all.
     models: tuple[str, ...] = ()  # Of these models only, of whatever version; none means of all.
-    # The [[peer]] that has to have all results, proved, before the receiver hears of them. None: no result of
-    # the run is on its way any more, and one of its destinations has them.
+    # The [[peer]] that has to have the results, proved, before the receiver hears of them. What it refused
+    # for good does not count, as long as it has the report. None: no result of the run is on its way any
+    # more, and one of its destinations has the report.
     archive: str | None = None
     # A link that opens the images, with {study}, {series}, {report} (their UIDs) and {accession} in it, such
     # as "https://ohif.example/viewer?StudyInstanceUIDs={study}".

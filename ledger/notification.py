@@ -86,8 +86,9 @@ class Wish:
     occasions: tuple[Occasion, ...]
     rules: tuple[str, ...] = ()  #: none: all
     models: tuple[str, ...] = ()  #: by name, of whatever version; none: all
-    #: The peer that has to have everything before the receiver hears of it; empty: nothing of the job is on
-    #: its way any more, and one peer has it.
+    #: The peer that has to have the report, with nothing else of the job on its way there any more, before
+    #: the receiver hears of it; empty: nothing is on its way anywhere, and one peer has the report. What a
+    #: peer refused for good, or an operator cancelled, does not count.
     archive: str = ""
 
 

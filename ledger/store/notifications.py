@@ -259,7 +259,11 @@ def _owed(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Iterator[
 
 
 def _ended(tx: Transaction, wish: Wish, *, since: float, limit: int) -> Sequence[Row[Any]]:
-    """Jobs that are done, and whose results the archive has, and those of no later job in their place."""
+    """Jobs that are done, and whose report the archive has, and that of no later job in their place.
+
+    Of other results that an archive refused for good nobody knows when it will have them: they are not waited
+    for, or a segmentation that it never takes would keep the findings from everybody.
+    """
     mine = _sent_for(wish, job)
     # Of the forms of a report, the one that the archive has.
     report = (

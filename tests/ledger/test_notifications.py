@@ -83,6 +83,23 @@ def test_what_no_archive_took_is_told_to_nobody(ledger: Ledger) -> None:
     assert owed(ledger) == []
 
 
+def test_a_segmentation_that_the_archive_never_takes_keeps_its_report_from_nobody(ledger: Ledger) -> None:
+    job_id = queued_job(ledger)
+    leaf, root = finish(ledger, claim(ledger, job_id))
+    send(ledger, leaf, DeliveryEvent.REFUSED, status=0x0122)
+    assert owed(ledger) == []  # The report is under way.
+    send(ledger, root)
+    ledger.confirm_delivery(root, "found")
+    for wish in (RIS, replace(RIS, archive="PACS")):
+        (one,) = owed(ledger, wish)
+        assert one.report is not None
+        assert one.report.role is Role.REPORT
+    opened(ledger)
+    ledger.retry_delivery(leaf, "it takes them now", by=OPERATOR)
+    arrive(ledger, job_id)
+    assert owed(ledger) == []  # The report is the same.
+
+
 def test_a_run_without_destination_is_nobodys_business(ledger: Ledger) -> None:
     finish(ledger, claim(ledger, queued_job(ledger, to=())))
     ledger.park_job(claim(ledger, queued_job(ledger, "1.2.4", to=())), "no GPU", Fault.SITE)
