@@ -1,4 +1,4 @@
-"""How fast an instance comes in, and when that is too slow to be worth waiting for.
+"""How fast an instance, or any other message, comes in, and when that is too slow to be worth waiting for.
 
 Silence is noticed elsewhere; this is about a peer that always says a little. Time in which we were busy
 ourselves, for instance because the disk was, is not the peer's.
@@ -14,7 +14,7 @@ class Pace:
         self._bytes = 0
 
     def begin(self, now: float) -> None:
-        """An instance begins to come in, or a new stretch of it."""
+        """A message begins to come in, or a new stretch of it."""
         self._began, self._bytes = now, 0
 
     def came(self, size: int) -> None:

@@ -68,9 +68,11 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     artim_s: float = Field(default=30.0, gt=0)  # From connection to A-ASSOCIATE-RQ, in all (PS3.8 §9.1.5).
     pdu_silence_s: float = Field(default=10.0, gt=0)  # Between two bytes of one PDU: the peer has died.
     pdu_s: float = Field(default=60.0, gt=0)  # For one whole PDU: nobody trickles 64 KiB in honest work.
-    instance_s: float = Field(default=1800.0, gt=0)  # For one whole instance, however patiently it trickles.
-    # An instance comes in at least this fast, averaged over `throughput_s`: 131 kbit/s, less than any line to
-    # a hospital gives. What our own disk takes is not counted; 0 is no limit.
+    # For one whole instance, or any other message, however patiently it trickles.
+    instance_s: float = Field(default=1800.0, gt=0)
+    # An instance, or any other message, comes in at least this fast, averaged over `throughput_s`:
+    # 131 kbit/s, less than any line to a hospital gives. What our own disk takes is not counted; 0 is no
+    # limit.
     throughput_min_bytes_s: int = Field(default=16 << 10, ge=0)
     throughput_s: float = Field(default=30.0, gt=0)
     stop_s: float = Field(default=8.0, gt=0)  # What SIGTERM grants to instances on their way in.

@@ -86,6 +86,7 @@ class Stream:
         self._held = 0  # bytes of the buffer that could not be dealt with yet
         self._command = bytearray()
         self._context_id = 0  # of the message that is coming in
+        self._inside = False  # a message has begun and not ended
         self._forwarding = False  # a data set that is not of a C-STORE
         self._request: StoreRequest | None = None
         self._reception: Reception | None = None
@@ -149,13 +150,15 @@ class Stream:
 
     def _take(self, piece: Piece, connection: socket) -> bool:
         """Deal with one piece; whether to go on."""
-        if self._command or self._forwarding or self._reception:
+        if self._inside:
             if piece.context_id != self._context_id:
                 raise PeerConfused("a message changes its presentation context in the middle")
         else:
+            self._inside = True
             self._context_id, self._message_at = piece.context_id, self._heard_at
+            self._pace.begin(self._heard_at)
         if self._forwarding:
-            self._forwarding = not piece.ends
+            self._forwarding = self._inside = not piece.ends
             return self._forward(piece)
         if piece.is_command:
             return self._take_command(piece)
@@ -179,11 +182,12 @@ class Stream:
         abstract_syntax, transfer_syntax = self._peer.contexts.get(self._context_id, ("", None))
         request = parse_store_request(command)
         if request is None or transfer_syntax is None or abstract_syntax not in _STORAGE:
+            began = time.monotonic()
             self._receiver.books.settle()  # Whatever it asks, it may ask about what it sent.
-            self._forwarding = announces_data_set(command)
+            self._pace.was_ours(time.monotonic() - began)
+            self._forwarding = self._inside = announces_data_set(command)
             return self._forward(Piece(self._context_id, True, True, memoryview(command)))
         self._request = request
-        self._pace.begin(self._heard_at)
         self._reception = self._receiver.begin(
             Offer(
                 sop_class=_text(request.sop_class),
@@ -219,7 +223,7 @@ class Stream:
         self.answering = True
         try:
             status, study_id = reception.finish()
-            self._reception = None
+            self._reception, self._inside = None, False
             if study_id is not None:
                 self._stored(study_id)
             self._notice_early()
@@ -252,11 +256,14 @@ class Stream:
                 raise PeerConfused(f"silent for {limits.pdu_silence_s:g} s in the middle of a PDU")
             if now - self._pdu_at > limits.pdu_s:
                 raise PeerConfused(f"one PDU takes longer than {limits.pdu_s:g} s")
-        if self._reception is not None and now - self._message_at > limits.instance_s:
-            raise PeerConfused(f"one instance takes longer than {limits.instance_s:g} s")
-        if self._reception is not None and self._pace.too_slow(now):
+        if not self._inside:
+            return
+        what = "message" if self._reception is None else "instance"
+        if now - self._message_at > limits.instance_s:
+            raise PeerConfused(f"one {what} takes longer than {limits.instance_s:g} s")
+        if self._pace.too_slow(now):
             raise PeerConfused(
-                f"an instance comes in at less than {limits.throughput_min_bytes_s} bytes per second for "
+                f"one {what} comes in at less than {limits.throughput_min_bytes_s} bytes per second for "
                 f"{limits.throughput_s:g} s"
             )
 

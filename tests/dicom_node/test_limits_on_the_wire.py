@@ -17,7 +17,16 @@ from ledger.identifiers import AETitle, Uid
 from tests.dicom_node.datasets import ct_slice, encoded
 from tests.dicom_node.node_process import node_process
 from tests.dicom_node.scanner import CT, EXPLICIT, send_all
-from tests.dicom_node.test_stream import CT_CONTEXT, begun, line_to, message, read_pdu, status_of
+from tests.dicom_node.test_stream import (
+    CT_CONTEXT,
+    ECHO_CONTEXT,
+    VERIFICATION,
+    begun,
+    line_to,
+    message,
+    read_pdu,
+    status_of,
+)
 from tests.patience import patient
 from tests.peers.loopback import until
 
@@ -145,6 +154,51 @@ def test_a_sender_that_always_says_a_little_is_put_out_for_its_pace(start_node) 
     assert time.monotonic() - began < patient(4)
     assert "less than 20000 bytes per second for 0.6 s" in told(node, "association_aborted").because
     assert node.instances() == {}
+
+
+def echo_that_brings_a_data_set() -> bytes:
+    """The command of a C-ECHO that announces one, which no C-ECHO has."""
+    command = command_set({0x0002: VERIFICATION, 0x0100: 0x0030, 0x0110: 9, 0x0800: 1})
+    return data_header(ECHO_CONTEXT, len(command), command=True, last=True) + command
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("begins", "of_command"),
+    [(b"", True), (echo_that_brings_a_data_set(), False)],
+    ids=["a command set", "the data set of another message"],
+)
+@pytest.mark.parametrize(
+    ("limits", "because"),
+    [
+        ({"instance_s": 0.8}, "one message takes longer than 0.8 s"),
+        (
+            {"throughput_min_bytes_s": 20_000, "throughput_s": 0.6},
+            "one message comes in at less than 20000 bytes per second for 0.6 s",
+        ),
+    ],
+    ids=["the wall", "the pace"],
+)
+def test_every_message_that_trickles_is_put_out_like_an_instance(
+    start_node, begins: bytes, of_command: bool, limits: dict[str, object], because: str
+) -> None:
+    node = start_node(node={"port": 0, **limits})
+    ends = time.monotonic() + patient(6)
+    with line_to(node) as line:
+        line.sendall(begins)
+        line.settimeout(0.05)
+        while time.monotonic() < ends:
+            try:
+                # One byte in each whole PDU: neither a PDU nor the association is ever silent.
+                line.sendall(data_header(ECHO_CONTEXT, 1, command=of_command, last=False) + b"\0")
+                line.recv(10)
+                break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    assert time.monotonic() < ends
+    assert told(node, "association_aborted").because == because
 
 
 def test_the_time_of_our_own_disk_is_not_the_senders() -> None:
