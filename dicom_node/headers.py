@@ -8,12 +8,12 @@ is told apart here, where counting costs little, and no parser is let near it.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from pydicom.charset import decode_bytes, python_encoding
-from pydicom.datadict import dictionary_keyword, dictionary_VR
+from pydicom.datadict import dictionary_keyword, dictionary_VR, tag_for_keyword
 
 from dicom_node.contexts import transfer_syntax
 from dicom_node.limits import DataSetSettings
@@ -145,6 +145,26 @@ def _kept(walker: "_Walker") -> Headers:
     return {keyword: _text(vr, value, encodings) for keyword, (vr, value) in kept.items()}
 
 
+def read_items(
+    data: bytes | memoryview, syntax: Uid, wanted: frozenset[str], *, shape: DataSetSettings = _ANY_SITE
+) -> Iterator[tuple[str, Headers]]:
+    """Each item of the top-level sequences: the keyword of its sequence, and what the item itself says.
+
+    At last comes, under the empty keyword, what is said at the top level. Only the `wanted` keywords are
+    read, of sequences and of values of at most 1 KiB; all else is stepped over, and so are sequences within
+    items. One item at a time exists, so that whoever finds nothing in one can stop before the next is read.
+    Raises `HeaderUnreadable`, its `UnsafeDataSet` for what is beyond `shape`.
+    """
+    known = transfer_syntax(str(syntax))
+    if known is None:
+        raise HeaderUnreadable(f"transfer syntax {syntax} is not one that this node reads")
+    octets = memoryview(data).cast("B")
+    walker = _Walker(octets, implicit_vr=known.implicit_vr, whole=len(octets), shape=shape)
+    all_of_it = _Level(False, known.implicit_vr, len(octets), defined=True, fragments=False)
+    _, said = yield from walker.said(0, all_of_it, _tags(wanted), charset=b"")
+    yield "", said
+
+
 class PixelPlace(NamedTuple):
     """Where the pixel data of a data set is."""
 
@@ -211,6 +231,66 @@ class _Walker:
                 position = element.start + element.length
                 if self._is_worth_counting(element):
                     self._end_of_sequence(element)
+
+    def said(
+        self, position: int, level: _Level, wanted: "_Wanted", *, charset: bytes, entering: bool = True
+    ) -> Generator[tuple[str, Headers], None, tuple[int, Headers]]:
+        """Each item of the `wanted` sequences from `position` on, unless they are not entered.
+
+        In the end: where the bytes after `level` begin, and the `wanted` values of its elements. `charset` is
+        Specific Character Set (0008,0005) as it is around.
+        """
+        kept: dict[str, tuple[bytes, bytes]] = {}
+        while not level.defined or position < level.end:
+            element = self._element(position, level.end, implicit_vr=level.implicit_vr)
+            tag, vr, start, length = element
+            if tag == _ITEM_END and not level.defined:
+                position = start
+                break
+            if tag >> 16 == 0xFFFE:
+                raise HeaderUnreadable(f"an item is broken at byte {position}: {_name(tag)}")
+            keyword, dictionary_vr = wanted.get(tag, ("", b""))
+            if keyword in kept:
+                # Each at most once (PS3.5 §7.1), and whoever read the last would read another list.
+                raise HeaderUnreadable(f"element {_name(tag)} is there twice")
+            if dictionary_vr == b"SQ" and entering:
+                position = yield from self._items_of(element, level, wanted, charset)
+                kept[keyword] = (b"SQ", b"")
+            elif length == _UNDEFINED:
+                position = self._end_of_sequence(element)
+                if position > level.end:
+                    raise HeaderUnreadable(f"element {_name(tag)} ends behind the item that it is in")
+            else:
+                position = start + length
+                if keyword and 0 < length <= _VALUE_KEPT_MAXIMUM:
+                    value = bytes(self.data[start:position])
+                    kept[keyword] = (dictionary_vr if vr in (b"", b"UN") else vr, value)
+                    if tag == _SPECIFIC_CHARACTER_SET:
+                        charset = value
+        encodings = _encodings(charset)
+        return position, {keyword: _text(vr, value, encodings) for keyword, (vr, value) in kept.items()}
+
+    def _items_of(
+        self, sequence: _Element, around: _Level, wanted: "_Wanted", charset: bytes
+    ) -> Generator[tuple[str, Headers], None, int]:
+        """Each item of one sequence; in the end, where the bytes after it begin."""
+        if sequence.vr not in (b"", b"SQ", b"UN"):
+            raise HeaderUnreadable(f"element {_name(sequence.tag)} is no sequence")
+        level = self._level(sequence, around.end, implicit_vr=around.implicit_vr, among_items=True)
+        position = sequence.start
+        while not level.defined or position < level.end:
+            element = self._element(position, level.end, implicit_vr=level.implicit_vr)
+            if element.tag == _SEQUENCE_END and not level.defined:
+                return element.start
+            if element.tag != _ITEM:
+                raise HeaderUnreadable(f"a sequence is broken at byte {position}: {_name(element.tag)}")
+            self._count_item()
+            item = self._level(element, level.end, implicit_vr=level.implicit_vr, among_items=False)
+            position, said = yield from self.said(
+                element.start, item, wanted, charset=charset, entering=False
+            )
+            yield wanted[sequence.tag][0], said
+        return position
 
     def check_text(self, element: _Element) -> None:
         """Raise `UnsafeDataSet` where a long value is text, and longer or of more values than it may be."""
@@ -312,11 +392,7 @@ class _Walker:
         element = self._element(position, level.end, implicit_vr=level.implicit_vr)
         among_items = level.among_items
         if among_items and element.tag == _ITEM:
-            self._items += 1
-            if self._items > self._items_max:
-                raise UnsafeDataSet(
-                    f"there are more than {self._items_max} sequence items ([data_set] items_max)"
-                )
+            self._count_item()
             if level.fragments and element.length != _UNDEFINED:
                 return element.start + element.length
             enters = element.length > 0
@@ -339,6 +415,13 @@ class _Walker:
                 f"sequences are nested more than {self._shape.depth_max} deep ([data_set] depth_max)"
             )
         return element.start
+
+    def _count_item(self) -> None:
+        self._items += 1
+        if self._items > self._items_max:
+            raise UnsafeDataSet(
+                f"there are more than {self._items_max} sequence items ([data_set] items_max)"
+            )
 
     def _level(self, element: _Element, end: int, *, implicit_vr: bool, among_items: bool) -> _Level:
         defined = element.length != _UNDEFINED
@@ -371,6 +454,16 @@ def _names(tag: int) -> tuple[str, bytes]:
         return dictionary_keyword(tag), dictionary_VR(tag)[:2].encode("ascii")  # "US or SS" is read as US
     except KeyError:
         return "", b"UN"
+
+
+_Wanted = Mapping[int, tuple[str, bytes]]  # tag → keyword and VR
+
+
+@lru_cache(maxsize=64)
+def _tags(keywords: frozenset[str]) -> _Wanted:
+    """The tags of standard keywords, and that of Specific Character Set."""
+    tags = [tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None]
+    return {tag: _names(tag) for tag in (_SPECIFIC_CHARACTER_SET, *tags)}
 
 
 @lru_cache(maxsize=64)

@@ -89,7 +89,9 @@ class Node:
             if not association.is_rejected and isinstance(association, BoundedAssociation):
                 self.turnstile.associated(association.came_from)
 
-        self.promises = Promises(ledger, spool, site.peers, site.node)
+        self.promises = Promises(
+            ledger, spool, site.peers, site.node, shape=site.data_set, refusals=self.refusals
+        )
         ae = AE(site.node.ae_title)
         ae.implementation_class_uid = str(IMPLEMENTATION_CLASS_UID)
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME

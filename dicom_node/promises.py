@@ -22,16 +22,18 @@ from pynetdicom.events import Event
 from dicom_node.acceptor import BoundedAssociation
 from dicom_node.commitment import record_report, send_report
 from dicom_node.commitment_messages import (
-    INFORMATION_BYTES_MAX,
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
     REQUEST_COMMITMENT,
+    ListTooLarge,
     Report,
     decode_report,
     decode_request,
     encode_report,
 )
+from dicom_node.limits import DataSetSettings
 from dicom_node.peers import PeerSettings, calling_as
+from dicom_node.refusals import Kind, Refusals
 from dicom_node.settings import NodeSettings
 from dicom_node.spool import Spool
 from dicom_node.upper_layer import PeerConfused
@@ -61,6 +63,14 @@ class _Owed(NamedTuple):
     context_id: int
 
 
+class NotTaken(PeerError):
+    """A message is answered with another status than Success, although it can be read."""
+
+    def __init__(self, status: int, because: str) -> None:
+        super().__init__(because)
+        self.status = status
+
+
 class Promises:
     """Hears requests and reports of storage commitment, and brings our reports."""
 
@@ -70,8 +80,12 @@ class Promises:
         spool: Spool,
         peers: Sequence[PeerSettings],
         settings: NodeSettings,
+        *,
+        shape: DataSetSettings,
+        refusals: Refusals,
     ) -> None:
         self._ledger, self._spool = ledger, spool
+        self._shape, self._refusals = shape, refusals
         self._peers, self._settings = peers, settings
         self._calling = AETitle.parse(settings.ae_title)
         #: called when a sender has listed what it sent: a witness of completeness
@@ -103,43 +117,49 @@ class Promises:
 
     def on_action(self, event: Event) -> tuple[int, None]:
         """A handler for `evt.EVT_N_ACTION`: the status of the N-ACTION response (PS3.7 §10.1.4.1.10)."""
-        try:
-            return self._asked(event), None
-        except PeerConfused as error:
-            log.warning("promise.refused", because=str(error), calling=_caller(event))
-            return _INVALID_ARGUMENT, None
-        except SiteError as error:
-            log.warning("promise.refused", because=str(error), calling=_caller(event))
-        except Exception as error:  # The outermost frame that is ours.
-            log.error("promise.refused", because=f"unforeseen: {type(error).__name__}", exc_info=True)
-        return _PROCESSING_FAILURE, None
+        return self._status(event, self._asked, "N-ACTION"), None
 
     def on_report(self, event: Event) -> tuple[int, None]:
         """A handler for `evt.EVT_N_EVENT_REPORT`: the status of its response (PS3.7 §10.1.1.1.8)."""
-        try:
-            return self._reported(event), None
-        except PeerConfused as error:
-            log.warning("commitment.unreadable", because=str(error), calling=_caller(event))
-            return _INVALID_ARGUMENT, None
-        except WetreadError as error:
-            log.warning("commitment.not_recorded", because=str(error), calling=_caller(event))
-        except Exception as error:  # The outermost frame that is ours.
-            log.error("commitment.not_recorded", because=f"unforeseen: {type(error).__name__}", exc_info=True)
-        return _PROCESSING_FAILURE, None
+        return self._status(event, self._reported, "N-EVENT-REPORT"), None
 
-    def _asked(self, event: Event) -> int:
+    def _status(self, event: Event, take: Callable[[Event], None], name: str) -> int:
+        """What `take` comes to: Success, or why not, which is put down."""
+        try:
+            take(event)
+        except NotTaken as error:
+            status, because = error.status, str(error)
+        except ListTooLarge as error:
+            status, because = _RESOURCES, str(error)
+        except PeerConfused as error:
+            status, because = _INVALID_ARGUMENT, str(error)
+        except WetreadError as error:
+            status, because = _PROCESSING_FAILURE, str(error)
+        except Exception as error:  # The outermost frame that is ours.
+            status, because = _PROCESSING_FAILURE, f"unforeseen: {type(error).__name__}"
+            log.error("commitment.failed", because=because, exc_info=True)
+        else:
+            return _SUCCESS
+        self._refusals.note(
+            Kind.COMMITMENT,
+            f"{name} was answered with 0x{status:04X}: {because}",
+            reason=f"{name} 0x{status:04X}",
+            address=str(event.assoc.requestor.address),
+            calling=_caller(event),
+        )
+        return status
+
+    def _asked(self, event: Event) -> None:
         if not self._settings.commitment:
-            return _NOT_AUTHORIZED
+            raise NotTaken(_NOT_AUTHORIZED, "this node answers for nothing ([node] commitment)")
         if event.action_type != REQUEST_COMMITMENT:
-            return _NO_SUCH_ACTION
+            raise NotTaken(_NO_SUCH_ACTION, "it asks for an action that Storage Commitment does not have")
         said = event.request
         assert isinstance(said, N_ACTION)
         if str(said.RequestedSOPInstanceUID) != str(PUSH_MODEL_INSTANCE):
-            return _NO_SUCH_INSTANCE
-        information = said.ActionInformation or BytesIO()
-        if information.getbuffer().nbytes > INFORMATION_BYTES_MAX:
-            return _RESOURCES
-        request = decode_request(information.getvalue(), str(event.context.transfer_syntax))
+            raise NotTaken(_NO_SUCH_INSTANCE, "it asks another instance than the one of Storage Commitment")
+        information = (said.ActionInformation or BytesIO()).getbuffer()
+        request = decode_request(information, str(event.context.transfer_syntax), self._shape)
         asked = event.assoc.requestor
         promise_id = self._ledger.record_promise(
             request.transaction,
@@ -152,23 +172,21 @@ class Promises:
         self.listed()
         assert isinstance(event.assoc, BoundedAssociation)
         self._owe(_Owed(promise_id, event.assoc, event.context.context_id))
-        return _SUCCESS
 
-    def _reported(self, event: Event) -> int:
+    def _reported(self, event: Event) -> None:
+        calling, address = _caller(event), str(event.assoc.requestor.address)
+        peers = [peer for peer in self._peers if peer.ae_title == calling and peer.calls_from(address)]
+        if not peers:  # Nobody whom we can have asked: what it says is not even read.
+            raise NotTaken(_INVALID_ARGUMENT, "no [[peer]] here has this AE title and address")
         said = event.request
         assert isinstance(said, N_EVENT_REPORT)
-        report = decode_report(
-            (said.EventInformation or BytesIO()).getvalue(), str(event.context.transfer_syntax)
-        )
-        calling, address = _caller(event), str(event.assoc.requestor.address)
-        for peer in self._peers:
-            if peer.ae_title != calling or not peer.calls_from(address):
-                continue
+        information = (said.EventInformation or BytesIO()).getbuffer()
+        report = decode_report(information, str(event.context.transfer_syntax), self._shape)
+        for peer in peers:
             with suppress(NotInLedger):  # Two peers may share an AE title; one of them was asked.
                 record_report(self._ledger, peer, report)
-                return _SUCCESS
-        log.warning("commitment.unknown", calling=calling, transaction=str(report.transaction))
-        return _INVALID_ARGUMENT
+                return
+        raise NotTaken(_INVALID_ARGUMENT, f"it was not asked for storage commitment {report.transaction}")
 
     # ------------------------------------------------------------------ what is answered
 

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     ASSOCIATION = "association_rejected"  #: A-ASSOCIATE-RJ.
     ABORTED = "association_aborted"  #: Cut off by a limit, or for what PS3.8 does not allow.
     IDLE = "association_idle"  #: Ended because nothing was said: often an honest peer that forgot to release.
+    COMMITMENT = "commitment_refused"  #: A request for storage commitment, or a report of one, was not taken.
     INSTANCE = "refused"  #: Its sender was told that it will never be taken.
     POSTPONED = "postponed"  #: Its sender was told to come again later (0xA700).
 

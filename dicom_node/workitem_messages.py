@@ -7,11 +7,12 @@ be read is a `PeerConfused`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
 
 from pydicom import Dataset
-from pynetdicom.dsutils import decode, encode
+from pynetdicom.dsutils import encode
 
+from dicom_node.headers import Headers, HeaderUnreadable, read_items
+from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN
 from dicom_node.upper_layer import PeerConfused
 from ledger.identifiers import Uid
 from ledger.workitem import Output
@@ -24,6 +25,10 @@ UPS_PULL = Uid("1.2.840.10008.5.1.4.34.6.3")
 CHANGE_STATE = 1  # Action Type ID of Change UPS State (PS3.4 §CC.2.1.2)
 
 _OWN_SCHEME = "99WETREAD"
+_WORK, _INPUT = "ScheduledWorkitemCodeSequence", "InputInformationSequence"
+_READ = frozenset(
+    {_WORK, _INPUT, "SOPInstanceUID", "StudyInstanceUID", "CodeValue", "CodingSchemeDesignator"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +57,21 @@ def question(station: str) -> bytes:
 
 def listed(data: bytes) -> Listed:
     """One match. Raises `PeerConfused`, also where it names no study or nothing to be done."""
-    match = _decoded(data)
+    items: dict[str, list[Headers]] = {_WORK: [], _INPUT: [], "": []}
     try:
-        [code] = match.ScheduledWorkitemCodeSequence
-        studies = {str(item.StudyInstanceUID) for item in match.get("InputInformationSequence") or []}
-        studies |= {str(match.StudyInstanceUID)} if match.get("StudyInstanceUID") else set()
-        [study] = studies
+        for sequence, said in read_items(data, Uid(IMPLICIT_LITTLE_ENDIAN), _READ):
+            items[sequence].append(said)
+        [code], [match] = items[_WORK], items[""]
+        studies = {item["StudyInstanceUID"] for item in items[_INPUT]}
+        [study] = studies | ({match["StudyInstanceUID"]} if match.get("StudyInstanceUID") else set())
         return Listed(
-            Uid.parse(str(match.SOPInstanceUID)),
+            Uid.parse(match["SOPInstanceUID"]),
             Uid.parse(study),
-            f"{code.CodeValue}^{code.CodingSchemeDesignator}",
+            f"{code['CodeValue']}^{code['CodingSchemeDesignator']}",
         )
-    except (AttributeError, ValueError, TypeError) as error:
+    except HeaderUnreadable as error:
+        raise PeerConfused(f"its workitem cannot be read: {error}") from None
+    except (KeyError, ValueError) as error:
         raise PeerConfused(
             f"a workitem of it names no work or not one study ({type(error).__name__})"
         ) from None
@@ -180,14 +188,3 @@ def _encoded(dataset: Dataset) -> bytes:
     data = encode(dataset, is_implicit_vr=True, is_little_endian=True)
     assert data is not None, "our own data set is well-formed"
     return data
-
-
-def _decoded(data: bytes) -> Dataset:
-    try:
-        dataset = decode(BytesIO(data), is_implicit_vr=True, is_little_endian=True)
-        # pydicom reads sequences when they are first looked at: now, while errors are caught.
-        for _ in dataset.iterall():
-            pass
-    except Exception as error:  # pydicom raises whatever the bytes make it stumble over.
-        raise PeerConfused(f"its workitem cannot be read ({type(error).__name__})") from None
-    return dataset

@@ -103,6 +103,7 @@ REFUSALS = (
     "association_rejected",
     "association_aborted",
     "association_idle",
+    "commitment_refused",
     "refused",
     "postponed",
 )

@@ -1,6 +1,7 @@
 """An archive is asked to answer for what it took: whatever it says, nobody believes more than it said."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,15 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicom_node.commitment import CommitmentRefused, ReportRefused, Told, ask_for_commitment, send_report
 from dicom_node.commitment_messages import (
     PUSH_MODEL,
+    ListTooLarge,
     Report,
     Request,
     decode_report,
@@ -23,6 +27,7 @@ from dicom_node.commitment_messages import (
     encode_report,
     encode_request,
 )
+from dicom_node.limits import DataSetSettings
 from dicom_node.peers import PeerSettings
 from dicom_node.reach import PeerAway, PeerSilent
 from dicom_node.requestor import PeerGone
@@ -41,6 +46,9 @@ IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 BOTH = (Reference(SEG, Uid("2.25.1")), Reference(SR, Uid("2.25.2")))
 ASKED = Request(Uid("2.25.100"), BOTH)
 ALL = Report(ASKED.transaction, BOTH, {})
+AROUND = struct.pack("<HHI", 8, 0x1115, 0xFFFFFFFF)
+EMPTY = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+NESTED = struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0xFFFFFFFF, 8, 0x1115, 0xFFFFFFFF)
 ACCEPTANCE = acceptance(str(PUSH_MODEL), IMPLICIT)
 
 
@@ -158,6 +166,60 @@ def test_any_bytes_are_a_report_or_a_sentence(noise: bytes, at: int, syntax: str
     for data in (noise, good[:at] + noise + good[at + len(noise) :], good[:at]):
         with suppress(PeerConfused):
             assert isinstance(decode_report(data, syntax), Report)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_items_of_undefined_length_and_elements_that_nobody_asked_for_are_read_over(syntax: str) -> None:
+    information = Dataset()
+    information.TransactionUID = "2.25.100"
+    information.ReferencedSOPSequence = [Dataset(), Dataset()]
+    for item, one in zip(information.ReferencedSOPSequence, BOTH, strict=True):
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = str(one.sop_class), str(one.sop_instance)
+        item.is_undefined_length_sequence_item = True
+        item.PurposeOfReferenceCodeSequence = [Dataset()]
+        item["PurposeOfReferenceCodeSequence"].is_undefined_length = True
+        item.add_new(0x00091010, "LO", "of a vendor")
+    information["ReferencedSOPSequence"].is_undefined_length = True
+    information.RetrieveAETitle = "ARCHIVE"
+    data = encode(information, syntax == IMPLICIT, True)
+    assert data is not None
+    assert decode_request(data, syntax) == ASKED
+
+
+def test_a_list_that_is_there_twice_is_no_list() -> None:
+    data = encode_request(ASKED, IMPLICIT)
+    sequence = data[data.index(b"\x08\x00\x99\x11") :]
+    with pytest.raises(PeerConfused, match=r"element \(0008,1199\) is there twice"):
+        decode_request(data + sequence, IMPLICIT)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("bomb", "because"),
+    [
+        (AROUND + EMPTY * 130_000, "more than 100000 sequence items"),
+        (AROUND + NESTED * 60_000, "nested more than 32 deep"),
+        (
+            b"".join(struct.pack("<HHI", 9, n & 0xFFFF, 0) for n in range(131_000)),
+            "more than 100000 elements",
+        ),
+    ],
+    ids=["empty items", "nested", "elements"],
+)
+def test_a_list_of_a_shape_that_parsers_suffer_from_is_not_read(bomb: bytes, because: str) -> None:
+    """As much as an archive may answer on an association of ours, 1 MiB, at most."""
+    shape = DataSetSettings(elements_max=100_000)
+    began = time.monotonic()
+    for decode in (decode_request, decode_report):
+        with pytest.raises(ListTooLarge, match=because):
+            decode(bomb, IMPLICIT, shape)
+    assert time.monotonic() - began < patient(2)
+
+
+def test_more_instances_than_any_study_has_are_too_many() -> None:
+    many = Request(ASKED.transaction, tuple(Reference(SEG, Uid(f"2.25.{n}")) for n in range(1, 60_002)))
+    with pytest.raises(ListTooLarge, match="more than 60000 instances"):
+        decode_request(encode_request(many, IMPLICIT), IMPLICIT)
 
 
 # ---------------------------------------------------------------------- unhappy peers

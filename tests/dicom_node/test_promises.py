@@ -1,6 +1,8 @@
 """Others ask whether we hold what they sent: the answer is true, and it arrives."""
 
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,12 +14,19 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicom_node import promises
-from dicom_node.commitment import Told, ask_for_commitment
-from dicom_node.commitment_messages import PUSH_MODEL, PUSH_MODEL_INSTANCE, Report, Request, decode_report
+from dicom_node.commitment import Told, ask_for_commitment, report_command
+from dicom_node.commitment_messages import (
+    PUSH_MODEL,
+    PUSH_MODEL_INSTANCE,
+    Report,
+    Request,
+    decode_report,
+    encode_report,
+)
 from dicom_node.reach import Deadline
 from dicom_node.requestor import AssociationRejected, associate
 from dicom_node.send import send_many
-from dicom_node.upper_layer import ProposedContext, command_set
+from dicom_node.upper_layer import ProposedContext, Value, command_set
 from ledger.identifiers import AETitle, Uid
 from ledger.promise import PromiseId, PromiseState, Reference
 from tests.dicom_node.conftest import Running
@@ -235,15 +244,43 @@ def test_a_site_may_answer_for_nothing(start_node: Callable[..., Running]) -> No
     assert ask(node, [reference(ABSENT)], linger_s=0) == ([], [0x0124])
 
 
+def refusals(node: Running) -> list[str]:
+    """What the history says of messages of storage commitment that were refused, the newest first."""
+    return [one.because for one in node.ledger.history() if one.event == "commitment_refused"]
+
+
+def refused(node: Running, words: str) -> None:
+    """Wait until the history has a refusal with these words."""
+    until(lambda: any(words in because for because in refusals(node)), within_s=5, what=f"'{words}'")
+
+
+def send_report_raw(node: Running, information: bytes, *, calling: str = "SCANNER") -> int:
+    """The status of an N-EVENT-REPORT whose information is anything."""
+    context = ProposedContext(PUSH_MODEL, (Uid(IMPLICIT),), as_scp=True)
+    command = report_command(Report(TRANSACTION, (), {}), message_id=1)
+    return send_any(node, context, command, information, calling=AETitle(calling))
+
+
 def send_raw(node: Running, information: bytes, **changes: int | Uid) -> int:
     """The status of an N-ACTION whose information is anything."""
     context = ProposedContext(PUSH_MODEL, (Uid(IMPLICIT),))
-    command: dict[int, object] = {
+    command: dict[int, Value] = {
         0x0003: PUSH_MODEL, 0x0100: 0x0130, 0x0110: 1, 0x0800: 1 if information else 0x0101,
         0x1001: changes.get("instance", PUSH_MODEL_INSTANCE), 0x1008: changes.get("action", 1),
     }  # fmt: skip
+    return send_any(node, context, command, information)
+
+
+def send_any(
+    node: Running,
+    context: ProposedContext,
+    command: dict[int, Value],
+    information: bytes,
+    *,
+    calling: AETitle = SCANNER,
+) -> int:
     there = peer(node.port, ae_title="WETREAD")
-    with associate(there, calling=SCANNER, contexts=[context], deadline=Deadline(patient(20))) as association:
+    with associate(there, calling=calling, contexts=[context], deadline=Deadline(patient(20))) as association:
         association.send(1, command_set(command), information)
         answer, _ = association.receive("waiting")
     return int.from_bytes(answer[0x0000, 0x0900], "little")
@@ -258,17 +295,69 @@ def test_nonsense_is_refused_and_nothing_is_recorded(start_node: Callable[..., R
         b"\x08\x00\x95\x11\xff\xff\xff\x00" + b"1" * 10,
         b"\x08\x00\x95\x11\x04\x00\x00\x001.2\0",
         b"\x08\x00\x95\x11\x04\x00\x00\x00../.\x08\x00\x99\x11\x00\x00\x00\x00",
-        # A sequence in a sequence in a sequence …
-        b"\x08\x00\x95\x11\x04\x00\x00\x001.2\0"
-        + b"\x08\x00\x99\x11\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 3000,
     ):
         assert send_raw(node, information) == 0x0115
+    # A sequence in a sequence in a sequence …
+    nested = b"\x08\x00\x99\x11\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 3000
+    assert send_raw(node, b"\x08\x00\x95\x11\x04\x00\x00\x001.2\0" + nested) == 0x0213
     assert send_raw(node, b"", action=2) == 0x0123
     assert send_raw(node, b"", instance=Uid("1.2.3")) == 0x0112
     assert send_raw(node, b"\0" * (9 << 20)) == 0x0213
     assert node.ledger.due_promises() == []
     with pytest.raises(Exception, match="no promise"):
         node.ledger.promise(PromiseId(1))
+    for words in (
+        "N-ACTION was answered with 0x0115: its",
+        "0x0123: it asks for an action that Storage Commitment does not have",
+        "0x0112: it asks another instance",
+        "0x0213: its list is not read: sequences are nested more than 32 deep",
+    ):
+        refused(node, words)
+
+
+def test_who_may_not_ask_is_in_the_history_with_the_reason(start_node: Callable[..., Running]) -> None:
+    node = start_node(node={"commitment": False})
+    assert send_raw(node, b"") == 0x0124
+    refused(node, "N-ACTION was answered with 0x0124: this node answers for nothing ([node] commitment)")
+
+
+@pytest.mark.fault
+def test_a_list_of_a_million_empty_items_is_refused_at_once(start_node: Callable[..., Running]) -> None:
+    node = start_node()
+    empty = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    began = time.monotonic()
+    for tag in (0x1199, 0x1115):  # the list itself, and one that nobody reads
+        bomb = struct.pack("<HHI", 8, tag, 0xFFFFFFFF) + empty * 900_000 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        assert send_raw(node, bomb) == (0x0115 if tag == 0x1199 else 0x0213)
+    assert time.monotonic() - began < patient(5)
+    refused(node, "0x0213: its list is not read: there are more than 100000 sequence items")
+
+
+def test_a_list_of_five_thousand_instances_is_answered(start_node: Callable[..., Running]) -> None:
+    node = start_node(node={"report_wait_s": 0.0})
+    asked = [reference(f"1.2.826.0.1.3680043.8.498.7.{n}") for n in range(5000)]
+    ((report,), statuses) = ask(node, asked, linger_s=patient(10))
+    assert statuses == [0]
+    assert set(report.failed) == set(asked)
+
+
+@pytest.mark.fault
+def test_a_report_of_a_stranger_is_refused_unread(start_node: Callable[..., Running]) -> None:
+    node = start_node(peers=[{**scanner_at(free_port()), "addresses": ["127.0.0.1"]}])
+    assert send_report_raw(node, b"this is no data set", calling="STRANGER") == 0x0115
+    refused(node, "N-EVENT-REPORT was answered with 0x0115: no [[peer]] here has this AE title and address")
+
+
+@pytest.mark.fault
+def test_a_report_of_what_nobody_asked_or_of_more_than_is_read_is_refused(
+    start_node: Callable[..., Running],
+) -> None:
+    node = start_node(peers=[scanner_at(free_port())])
+    unasked = Report(TRANSACTION, (reference(ABSENT),), {})
+    assert send_report_raw(node, encode_report(unasked, IMPLICIT)) == 0x0115
+    refused(node, f"it was not asked for storage commitment {TRANSACTION}")
+    assert send_report_raw(node, b"\0" * (9 << 20)) == 0x0213
+    refused(node, "N-EVENT-REPORT was answered with 0x0213: its list has 9437184 bytes; at most 8388608 are")
 
 
 def test_an_archive_that_only_reports_can_store_nothing(
