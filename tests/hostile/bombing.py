@@ -1,7 +1,8 @@
 """P9: whatever a bomb says of itself, the node does not read it, and who has to read it does so in a child.
 
 A real node, a real worker and a real DICOMweb server over one spool and one ledger. Every bomb is sent by
-C-STORE; those that the node can file are opened by a model, and looked at through the web.
+C-STORE; those that the node can file are opened by a model, and looked at through the web. Lists that are
+bombs come as requests for storage commitment.
 """
 
 import time
@@ -13,14 +14,16 @@ from pathlib import Path
 
 import requests
 
-from dicom_node.upper_layer import RELEASE_REQUEST, ProposedContext
+from dicom_node.commitment_messages import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from dicom_node.peers import IMPLICIT_LITTLE_ENDIAN
+from dicom_node.upper_layer import RELEASE_REQUEST, ProposedContext, command_set, data_header
 from ledger.identifiers import Uid
 from ledger.job import JobRecord, JobState, Outcome
 from ledger.store.ledger import Ledger
 from ledger.study import StudyRecord
 from tests.dicom_node.dicomweb.test_web_process import web_process
 from tests.dicom_node.node_process import NodeProcess, node_process
-from tests.hostile.bombs import Bomb, corpus, normal
+from tests.hostile.bombs import COMMITMENTS, Bomb, corpus, normal
 from tests.hostile.verdict import Verdict, all_of, at_most, below, none_of
 from tests.hostile.victim import (
     EXPLICIT,
@@ -38,7 +41,7 @@ from tests.hostile.victim import (
 from tests.peers.loopback import until
 from tests.worker.site import Process, WorkerBench, model, worker_bench
 
-GROWTH_MIB, SETTLED_S = 64.0, 60.0
+GROWTH_MIB, SETTLED_S, COMMITMENT_S = 64.0, 60.0, 2.0
 _SETTLED = frozenset({JobState.DONE, JobState.PARKED, JobState.CANCELLED})
 RULE = {"name": "everything", "model": model("Fine"), "modality": "CT"}
 
@@ -79,6 +82,7 @@ def try_bombs(folder: Path, *, every: int = 1) -> Verdict:
         thrown = [Bombed(bomb) for number, bomb in enumerate(corpus()) if number % every == 0]
         for each in thrown:
             each.statuses = _throw(node.port, each.bomb)
+        asked = {name: _ask_for_commitment(node.port, make()) for name, make in COMMITMENTS.items()}
         growth_mib = (vitals(pid).peak - before.rss) / MIB
         for each in thrown:
             if each.stored and each.bomb.opened:
@@ -94,7 +98,9 @@ def try_bombs(folder: Path, *, every: int = 1) -> Verdict:
         with suppress(requests.RequestException):
             lives = lives and requests.get(f"{web_url}/studies?limit=1", timeout=10).status_code == 200
         odd = stumbles(node)
-    return _verdict(thrown, growth_mib, first, last, after_s, lives=lives, odd=odd)
+        told = any(event.event == "commitment_refused" for event in bench.ledger.history(limit=10_000))
+        asked = asked if told else {}
+    return _verdict(thrown, growth_mib, first, last, after_s, asked=asked, lives=lives, odd=odd)
 
 
 def _verdict(
@@ -104,6 +110,7 @@ def _verdict(
     last: JobRecord,
     after_s: float,
     *,
+    asked: dict[str, tuple[int | None, float]],
     lives: bool,
     odd: list[str],
 ) -> Verdict:
@@ -130,7 +137,8 @@ def _verdict(
         done=(
             f"{len(thrown)} bombs, {len(instances)} instances by C-STORE: {_listed(statuses)};"
             f" {len(opened)} opened by a model: {_listed(outcomes)};"
-            f" {sum(len(each.web) for each in thrown)} questions over DICOMweb"
+            f" {sum(len(each.web) for each in thrown)} questions over DICOMweb;"
+            f" {len(asked)} requests for storage commitment"
         ),
         measures=(
             none_of("processes of ours that died", [] if lives else ["node, worker or web server"], 3),
@@ -138,6 +146,10 @@ def _verdict(
             all_of("answered", [each.bomb.name for each in thrown if None in each.statuses], len(thrown)),
             all_of("accepted, or refused with a reason in the ledger", unexplained, len(thrown)),
             all_of("opened by a model, and settled with a reason", unsettled, len(opened)),
+            all_of("requests for storage commitment refused, and told in the ledger",
+                   [name for name, (status, _) in asked.items() if not status], len(asked)),
+            at_most("a request for storage commitment, the longest", COMMITMENT_S,
+                    max((took_s for _, took_s in asked.values()), default=float("inf")), "s"),
             at_most("a model and its bomb, the longest", SETTLED_S, slowest.took_s, "s",
                     why=slowest.bomb.name),
             at_most("the web and its bomb, the longest", SETTLED_S, longest.web_s, "s",
@@ -177,6 +189,25 @@ def _throw(port: int, bomb: Bomb) -> list[int | None]:
             line.sendall(RELEASE_REQUEST)  # One machine may have only some connections at a time.
             read_pdu(line)
     return statuses + [None] * (len(bomb.instances) - len(statuses))
+
+
+def _ask_for_commitment(port: int, information: bytes) -> tuple[int | None, float]:
+    """The status of an N-ACTION with this Action Information, and the seconds from its end to its answer."""
+    contexts = (ProposedContext(PUSH_MODEL, (Uid(IMPLICIT_LITTLE_ENDIAN),)),)
+    command = command_set(
+        {0x0003: PUSH_MODEL, 0x0100: 0x0130, 0x0110: 1, 0x0800: 1, 0x1001: PUSH_MODEL_INSTANCE, 0x1008: 1}
+    )
+    with suppress(OSError), connect(port, timeout_s=SETTLED_S) as line:
+        line.sendall(request("BOMBER", contexts=contexts))
+        assert read_pdu(line)[:1] == b"\2", "no association for a request for storage commitment"
+        line.sendall(data_header(1, len(command), command=True, last=True) + command)
+        for at in range(0, len(information), 60_000):
+            piece, last = information[at : at + 60_000], at + 60_000 >= len(information)
+            line.sendall(data_header(1, len(piece), command=False, last=last) + piece)
+        began = time.monotonic()
+        status = status_of(read_pdu(line))
+        return status, time.monotonic() - began
+    return None, float("inf")
 
 
 def _study(ledger: Ledger, uid: str) -> StudyRecord | None:

@@ -382,6 +382,25 @@ def _many_items(k: int, dataset: Dataset) -> None:
     dataset.ReferencedImageSequence = [Dataset() for _ in range(30_000)]
 
 
+# Requests for storage commitment: Action Information in implicit VR, not an instance
+
+
+def _list_of(items: bytes, tag: int = 0x1199) -> bytes:
+    return struct.pack("<HHI", 8, tag, _UNDEFINED) + items + _SEQUENCE_END
+
+
+_EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+COMMITMENTS: dict[str, Callable[[], bytes]] = {
+    "7 MiB of empty items": lambda: _list_of(_EMPTY_ITEM * 917_000),
+    "7 MiB of empty items in a sequence that nobody reads": lambda: _list_of(_EMPTY_ITEM * 917_000, 0x1115),
+    "sequences nested 400 000 deep": lambda: (struct.pack("<HHI", 8, 0x1199, _UNDEFINED) + _ITEM) * 400_000,
+    "900 000 elements that nobody knows": lambda: b"".join(
+        struct.pack("<HHI", 0x0010, number & 0xFFFF, 0) for number in range(900_000)
+    ),
+    "9 MiB of nothing": lambda: bytes(9 << 20),
+}
+
+
 def corpus() -> Iterator[Bomb]:
     """All of them, one at a time: some are large."""
     for number, (name, make) in enumerate([*HEADERS.items(), *PIXELS.items()], start=1):

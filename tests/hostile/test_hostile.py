@@ -13,6 +13,7 @@ SEED = 20261121
 #: What `make hostile` allows on a machine that does nothing else.
 TIMES = [
     (protocol, "ECHO_P99_S"), (protocol, "CALM_S"), (protocol, "_ENDS_WITHIN_S"), (bombing, "SETTLED_S"),
+    (bombing, "COMMITMENT_S"),
     (disk, "RESUME_S"), (models, "DEADLINE_S"), (victim, "ECHO_S"),
 ]  # fmt: skip
 
