@@ -118,13 +118,17 @@ class Commitments(Database):
                 return _records(tx, [row])[0]
             items = _items(tx, [row.id])
             # What stands in both lists has failed: nobody should delete anything on the strength of it.
-            kept = [item for item in items if Uid(item.sop_instance) in set(committed) - set(failed)]
+            answered = set(committed) - set(failed)
+            kept = [item for item in items if Uid(item.sop_instance) in answered]
             lost = [item for item in items if Uid(item.sop_instance) in failed]
             for item in (*kept, *lost):
                 tx.connection.execute(
                     update(commitment_item)
                     .where(commitment_item.c.id == item.id)
-                    .values(committed=item in kept, reason=failed.get(Uid(item.sop_instance)))
+                    .values(
+                        committed=Uid(item.sop_instance) in answered,
+                        reason=failed.get(Uid(item.sop_instance)),
+                    )
                 )
             silent = len(items) - len(kept) - len(lost)
             because = f"storage commitment {transaction} succeeded for {len(kept)} of {len(items)}"
