@@ -24,6 +24,7 @@ _HAPPENED = {
     "connection_refused": "a connection was refused",
     "tls_refused": "a connection over TLS was refused",
     "association_aborted": "a sender was cut off",
+    "web_refused": "a DICOMweb request was refused",
 }
 QUEUE_S = 600.0  # Longer than any job of a built-in model on a slow machine.
 

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     TLS = "tls_refused"  #: The two sides did not agree on TLS.
     ASSOCIATION = "association_rejected"  #: A-ASSOCIATE-RJ.
     ABORTED = "association_aborted"  #: Cut off by a limit, or for what PS3.8 does not allow.
+    WEB = "web_refused"  #: A request of DICOMweb without the right to ask.
     IDLE = "association_idle"  #: Ended because nothing was said: often an honest peer that forgot to release.
     COMMITMENT = "commitment_refused"  #: A request for storage commitment, or a report of one, was not taken.
     INSTANCE = "refused"  #: Its sender was told that it will never be taken.

@@ -104,6 +104,7 @@ REFUSALS = (
     "association_aborted",
     "association_idle",
     "commitment_refused",
+    "web_refused",
     "refused",
     "postponed",
 )

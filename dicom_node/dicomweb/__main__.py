@@ -15,12 +15,15 @@ from dicom_node.dicomweb.app import DicomWeb
 from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.server import Server, listen
 from dicom_node.dicomweb.settings import WebSite
+from dicom_node.refusals import Refusals
 from dicom_node.spool import Spool
 from dicom_node.told import run_told
 from ledger import journal
 from ledger.store.ledger import Ledger
 
 log = structlog.get_logger()
+
+_LAST_WORDS_S = 5.0  # for what was refused and is not in the ledger yet
 
 
 def main() -> int:
@@ -42,7 +45,10 @@ def serve(site: WebSite) -> None:
             log.info("web.started", port=port)
             print(f"ready {port}", flush=True)  # noqa: T201
 
-        server = Server(DicomWeb(site, ledger, Spool(site.spool), readers).app(), settings, ready)
+        refusals = Refusals(ledger)
+        refusals.start()
+        app = DicomWeb(site, ledger, Spool(site.spool), readers, refusals).app()
+        server = Server(app, settings, ready)
 
         def stop(*_: object) -> None:
             server.should_exit = True
@@ -53,6 +59,7 @@ def serve(site: WebSite) -> None:
             server.serve_at(listening)
         finally:
             readers.close()
+            refusals.stop(within_s=_LAST_WORDS_S)
         log.info("web.stopped")
 
 

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.dicomweb.settings import DicomWebSettings
+from dicom_node.refusals import Kind, Refusals
 
 log = structlog.get_logger()
 
@@ -79,8 +80,8 @@ def _name(host: str) -> str:
 class Guard:
     """ASGI: refuses, answers browsers' preflights, adds headers, logs."""
 
-    def __init__(self, app: ASGIApp, settings: DicomWebSettings) -> None:
-        self._app, self._settings = app, settings
+    def __init__(self, app: ASGIApp, settings: DicomWebSettings, refusals: Refusals | None = None) -> None:
+        self._app, self._settings, self._refusals = app, settings, refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -101,6 +102,9 @@ class Guard:
         refused = refusal(self._settings, method, headers)
         try:
             if refused is not None:
+                if self._refusals is not None:
+                    address = scope["client"][0] if scope.get("client") else ""
+                    self._refusals.note(Kind.WEB, refused[1], address=address, reason=str(int(refused[0])))
                 await self._refuse(*refused)(scope, receive, sending)
             elif method == "OPTIONS":
                 await Response(status_code=204)(scope, receive, sending)

@@ -30,6 +30,7 @@ from dicom_node.dicomweb.settings import WebSite
 from dicom_node.dicomweb.store import Upload, answer
 from dicom_node.dicomweb.zipped import ZIP, zipped
 from dicom_node.headers import Headers
+from dicom_node.refusals import Refusals
 from dicom_node.spool import Spool
 from ledger.errors import SiteError
 from ledger.holding import HeldInstance, HeldSeries, HeldStudy
@@ -57,14 +58,23 @@ class Held:
 class DicomWeb:
     """Answers requests out of one ledger and one spool."""
 
-    def __init__(self, site: WebSite, ledger: Ledger, spool: Spool, readers: Readers) -> None:
+    def __init__(
+        self,
+        site: WebSite,
+        ledger: Ledger,
+        spool: Spool,
+        readers: Readers,
+        refusals: Refusals | None = None,
+    ) -> None:
+        """`refusals` hears of requests and instances that are refused here; without it only the log does."""
+        self._refusals = refusals
         self._site, self._ledger, self._spool, self._readers = site, ledger, spool, readers
         self._metadata = Metadata(readers, at_once=site.dicomweb.decoders)
 
     def app(self) -> Starlette:
         """The application, with its guard before it."""
         app = self.bare()
-        app.add_middleware(Guard, settings=self._site.dicomweb)
+        app.add_middleware(Guard, settings=self._site.dicomweb, refusals=self._refusals)
         return app
 
     def bare(self) -> Starlette:
@@ -278,6 +288,7 @@ class DicomWeb:
             called=self._site.ae_title,
             address=request.client.host if request.client else "",
             study=_uid(request, "study"),
+            refusals=self._refusals,
         )
         try:
             upload.begin(*parse(request.headers.get("content-type", "none/none")[:1024]))

@@ -25,6 +25,7 @@ from dicom_node.hand_in import HandIn, Handing, NodeAway
 from dicom_node.headers import HeaderUnreadable, read_headers
 from dicom_node.limits import DataSetSettings
 from dicom_node.part10 import NotOurFile
+from dicom_node.refusals import Kind, Refusals
 from dicom_node.spool import INCOMING, Room, Spool
 from dicom_node.status import StoreStatus
 from ledger.identifiers import Uid
@@ -36,6 +37,7 @@ CALLING = "STOW-RS"  #: what rules and the ledger see where a C-STORE has the ca
 # PS3.18 Table I.2-2, beside those that C-STORE has as well.
 _SOP_CLASS_NOT_SUPPORTED, _TRANSFER_SYNTAX_NOT_SUPPORTED = 0x0122, 0xC122
 _WARNING = 0xB  # the first digit of every warning (PS3.7 §C.3)
+_FULL = "the disk is full up to its mark, or could not be written"
 _STORABLE = frozenset(storage_sop_classes())
 
 
@@ -63,6 +65,7 @@ class Upload:
     called: str
     address: str
     study: Uid | None  #: the only one that may be stored into, where the URL names one
+    refusals: Refusals | None = None  #: hears of what is refused here; the node tells of what it refuses
     outcomes: list[Outcome] = field(default_factory=list)
     _reader: MultipartReader | None = None
     _file: Any = None
@@ -141,31 +144,39 @@ class Upload:
 
     def _end_part(self) -> None:
         try:
-            outcome = Outcome(status=StoreStatus.OUT_OF_RESOURCES) if self._full else self._store()
+            if self._full:
+                outcome = self._refuse(StoreStatus.OUT_OF_RESOURCES, _FULL)
+            elif self._size == 0:
+                outcome = self._refuse(
+                    StoreStatus.CANNOT_UNDERSTAND, "an instance of a STOW-RS request is empty"
+                )
+            else:
+                outcome = self._store()
         finally:
             self._file.close()
             self._file = None
         self.outcomes.append(outcome)
 
     def _store(self) -> Outcome:
-        if self._size == 0:
-            return Outcome(status=StoreStatus.CANNOT_UNDERSTAND)
         view = memoryview(mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ))
         try:
             sop_class, sop_instance, syntax, offset = file_meta(view)
-        except NotOurFile:
-            return Outcome(status=StoreStatus.CANNOT_UNDERSTAND)
+        except NotOurFile as error:
+            return self._refuse(StoreStatus.CANNOT_UNDERSTAND, str(error))
         known: dict[str, Any] = {"sop_class": sop_class, "sop_instance": sop_instance}
         if str(sop_class) not in _STORABLE:
-            return Outcome(status=_SOP_CLASS_NOT_SUPPORTED, **known)
+            because = f"SOP class {sop_class} is not one of those that are stored"
+            return self._refuse(_SOP_CLASS_NOT_SUPPORTED, because, **known)
         if transfer_syntax(str(syntax)) is None:
-            return Outcome(status=_TRANSFER_SYNTAX_NOT_SUPPORTED, **known)
+            because = f"transfer syntax {syntax} is not one of those that are stored"
+            return self._refuse(_TRANSFER_SYNTAX_NOT_SUPPORTED, because, **known)
         with suppress(HeaderUnreadable, ValueError):
             headers = read_headers(view[offset:], syntax, shape=self.shape)
             known["study"] = Uid.parse(headers.get("StudyInstanceUID", ""))
             known["series"] = Uid.parse(headers.get("SeriesInstanceUID", ""))
         if self.study is not None and known.get("study", self.study) != self.study:
-            return Outcome(status=StoreStatus.DOES_NOT_MATCH, **known)
+            because = "the instance is of another study than the one in the URL"
+            return self._refuse(StoreStatus.DOES_NOT_MATCH, because, **known)
         try:
             if self._node is None:
                 self._node = Handing(self.spool.path)
@@ -182,11 +193,18 @@ class Upload:
                 self._file.fileno(),
             )
         except NodeAway as error:
-            log.warning("instance.postponed", because=str(error), calling=CALLING)
             if self._node is not None:
                 self._node.close()
                 self._node = None
-            status = StoreStatus.OUT_OF_RESOURCES
+            return self._refuse(StoreStatus.OUT_OF_RESOURCES, str(error), **known)
+        return Outcome(status=status, **known)
+
+    def _refuse(self, status: int, because: str, **known: Any) -> Outcome:
+        kind = Kind.POSTPONED if status == StoreStatus.OUT_OF_RESOURCES else Kind.INSTANCE
+        if self.refusals is not None:
+            self.refusals.note(kind, because, address=self.address, calling=CALLING, reason=f"{status:04X}")
+        else:
+            log.warning(f"instance.{kind}", because=because, calling=CALLING)
         return Outcome(status=status, **known)
 
 

@@ -10,7 +10,7 @@ from ledger.schema import event as table
 from ledger.store.database import Database, Transaction
 from ledger.store.rows import event_record
 
-_REFUSED = ("connection_refused", "tls_refused", "association_rejected", "association_aborted")
+_REFUSED = ("connection_refused", "tls_refused", "association_rejected", "association_aborted", "web_refused")
 _NOT_TAKEN = ("refused", "postponed")
 
 

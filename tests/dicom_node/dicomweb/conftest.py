@@ -15,6 +15,7 @@ from dicom_node.dicomweb.app import ROOT, DicomWeb
 from dicom_node.dicomweb.readers import Readers
 from dicom_node.dicomweb.server import Server, listen
 from dicom_node.dicomweb.settings import DicomWebSettings, WebSite
+from dicom_node.refusals import Refusals
 from tests.dicom_node.conftest import Running, ledger, migrated, node, start_node  # noqa: F401 (fixtures)
 from tests.patience import patient
 
@@ -81,7 +82,10 @@ def start_web(start_node: Callable[..., Running]) -> Iterator[Callable[..., Web]
             stack.callback(readers.close)
             listening = listen(web, "dicomweb")
             ready = threading.Event()
-            app = DicomWeb(site, running.ledger, running.spool, readers).app()
+            refusals = Refusals(running.ledger)
+            refusals.start()
+            stack.callback(refusals.stop, within_s=patient(5))
+            app = DicomWeb(site, running.ledger, running.spool, readers, refusals).app()
             server = Server(app, web, ready.set)
             thread = threading.Thread(target=server.serve_at, args=(listening,), daemon=True)
             thread.start()

@@ -48,6 +48,22 @@ def test_a_token_opens_and_nothing_else_does(start_web) -> None:
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_whoever_is_refused_is_in_the_history(start_web) -> None:
+    web = start_web(token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest())
+    web.get("studies", Authorization="Bearer guessed")
+    web.get("studies", Authorization=f"Bearer {TOKEN}", Origin="https://evil.example")
+    web.stow(b"not DICOM", Authorization=f"Bearer {TOKEN}")
+    ledger = web.node.ledger
+    until(lambda: len(ledger.refusals(since=0.0)) == 3, within_s=5, what="three refusals in the history")
+    told = {(each.event, each.because) for each in ledger.refusals(since=0.0)}
+    assert told == {
+        ("web_refused", "a valid bearer token is needed"),
+        ("web_refused", "this origin is not allowed: see origins in [dicomweb]"),
+        ("refused", "this is no file of Part 10: there is no DICM at byte 128"),
+    }
+    assert {each.detail["address"] for each in ledger.refusals(since=0.0)} == {"127.0.0.1"}
+
+
 def test_web_pages_from_elsewhere_are_kept_out(start_web) -> None:
     web = start_web(origins=("https://viewer.example",))
     assert web.get("studies", Host="evil.example").status_code == 421  # DNS rebinding
