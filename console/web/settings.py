@@ -10,6 +10,8 @@ from console.web.access.oidc_settings import OidcSettings
 from dicom_node.tls_settings import WebTlsSettings
 from ledger.account import Role
 
+_PORTS = {"http": 80, "https": 443}
+
 
 class ConsoleSettings(BaseModel, frozen=True, extra="forbid"):
     """How operators reach the console with a browser, and other programs its API."""
@@ -45,13 +47,18 @@ class ConsoleSettings(BaseModel, frozen=True, extra="forbid"):
             return None
         parts = urlsplit(url)
         if (
-            parts.scheme not in ("http", "https")
+            parts.scheme not in _PORTS
             or not parts.hostname
             or parts.path.strip("/")
-            or parts.query
+            or any((parts.query, parts.fragment, parts.username, parts.password))
+            or not url.isprintable()
+            or " " in url
         ):
             raise ValueError("public_url has to be http://host or https://host, without a path")
-        return url.rstrip("/")
+        # As browsers write an origin (RFC 6454 §6.2): it is compared with what they say.
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
+        return f"{parts.scheme}://{host}{port}"
 
     @model_validator(mode="after")
     def _passwords_are_not_for_everybody(self) -> Self:

@@ -40,7 +40,8 @@ def address_of(peer: str, headers: Headers, settings: ConsoleSettings) -> str:
     """Who asks: the peer, or, where that is a proxy of ours, whom it says that it asks for."""
     if peer not in settings.proxies:
         return peer
-    said = [one.strip() for one in headers.get("x-forwarded-for", "").split(",")]
+    # Some proxies add a line below the one that came: together they are one list (RFC 9110 §5.3).
+    said = [one.strip() for line in headers.getlist("x-forwarded-for") for one in line.split(",")]
     # From the right: what stands further left was written by whoever asked.
     return next((one for one in reversed(said) if one and one not in settings.proxies), peer)
 

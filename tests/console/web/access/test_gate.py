@@ -79,6 +79,34 @@ def test_an_address_is_believed_from_our_own_proxies_alone(peer: str, said: str,
     assert address_of(peer, Headers({"x-forwarded-for": said}), LOCAL) == peer
 
 
+def test_what_a_browser_says_above_the_line_of_a_proxy_is_not_believed() -> None:
+    lines = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-for", b"198.51.100.1")]
+    assert address_of("127.0.0.1", Headers(raw=lines), PROXIED) == "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://wetread.example:443/", "https://wetread.example"),
+        ("HTTPS://Wetread.example", "https://wetread.example"),
+        ("https://wetread.example:8443", "https://wetread.example:8443"),
+        ("http://[fd00::1]:80", "http://[fd00::1]"),
+    ],
+)
+def test_the_public_address_is_kept_as_browsers_write_an_origin(url: str, origin: str) -> None:
+    settings = ConsoleSettings(public_url=url)
+    assert settings.public_url == origin
+    assert settings.is_secure == origin.startswith("https")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://u:p@host", "https://host#x", "https://a b", "https://host/console", "host", "ftp://host"]
+)
+def test_a_public_address_that_no_browser_would_call_an_origin_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="public_url has to be"):
+        ConsoleSettings(public_url=url)
+
+
 @pytest.mark.parametrize("path", ["/sign-in", "/studies", "/nothing", "/api/v1/studies", "/healthz"])
 @pytest.mark.parametrize("who", [None, Role.ADMINISTRATOR])
 def test_every_answer_has_the_headers_errors_too(site: House, path: str, who: Role | None) -> None:
