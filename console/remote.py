@@ -3,6 +3,7 @@ spool.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import requests
 from ledger.errors import PeerError, SiteError
 
 _DEADLINE_S = 30.0
+_TOKEN = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 class RemoteRefused(PeerError):
@@ -52,6 +54,8 @@ class Remote:
             token = token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise RemoteUnclear(f"the token in {token_file} cannot be read: {error}") from error
+        if not _TOKEN.fullmatch(token):  # Not quoted: it may be one, and more.
+            raise RemoteUnclear(f"what {token_file} holds is no token: one line, as the console showed it")
         return cls(url.rstrip("/"), token, ca_file)
 
     def get(self, path: str, **parameters: object) -> Any:

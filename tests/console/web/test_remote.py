@@ -80,6 +80,14 @@ def test_a_token_is_told_to_nobody_in_the_clear(url: str | None, because: str, t
         Remote.of(url, tmp_path / "token", None)
 
 
+@pytest.mark.parametrize("held", ["wetread_SECRET\nsecond line", "wetread_\u2019SECRET", ""])
+def test_what_is_no_token_is_quoted_nowhere(held: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(held, encoding="utf-8")
+    with pytest.raises(RemoteUnclear, match="holds is no token") as refused:
+        Remote.of("https://host", tmp_path / "token", None)
+    assert "SECRET" not in str(refused.value)
+
+
 def test_only_commands_that_a_console_knows_are_asked_elsewhere() -> None:
     assert where_asked(["status", "--json"], elsewhere=True) == ["remote", "status", "--json"]
     assert where_asked(["status"], elsewhere=False) == ["status"]
