@@ -262,6 +262,7 @@ def _another_administrator(tx: Transaction, one: Account) -> None:
         & (table.c.origin == Origin.LOCAL)
         & ~table.c.disabled
         & (table.c.password != "")
+        & ~table.c.name.contains("#")  # A name that was freed: nobody can type it.
     )
     able = set(tx.connection.execute(select(table.c.id).where(could).with_for_update()).scalars())
     if able == {one.id}:

@@ -116,6 +116,14 @@ def test_the_last_administrator_stays(ledger: Ledger, act: str) -> None:
     assert ledger.account(first) != replace(ledger.account(first), disabled=False, role=Role.ADMINISTRATOR)
 
 
+def test_an_administrator_whose_name_was_freed_is_none_who_could_mend_things(ledger: Ledger) -> None:
+    first, freed = account(ledger, "first", Role.ADMINISTRATOR), account(ledger, "boss", Role.ADMINISTRATOR)
+    ledger.free_name(freed, by=ROOT)
+    ledger.enable_account(freed, by=ROOT)
+    with pytest.raises(LastAdministrator):
+        ledger.disable_account(first, by=ROOT)
+
+
 def test_what_is_not_there_cannot_be_changed(ledger: Ledger) -> None:
     nobody = AccountId(99)
     for act in (
