@@ -43,7 +43,7 @@ class Live:
         self._listeners.add(mine)
         try:
             if self._watching is None or self._watching.done():
-                self._watching = asyncio.create_task(self._watch(await self._look()))
+                self._watching = asyncio.create_task(self._watch())
             # What happened while the page was on its way here, or was cut off, it cannot know.
             yield b"retry: 2000\nevent: changed\ndata: 0\n\n"
             while not self.closing:
@@ -61,7 +61,8 @@ class Live:
         self.closing = True
         self._tell()
 
-    async def _watch(self, seen: object) -> None:
+    async def _watch(self) -> None:
+        seen: object = None  # The first look is news: what happened before it was perhaps not yet shown.
         while self._listeners and not self.closing:
             latest = await self._look()
             if latest is not None and latest != seen:
