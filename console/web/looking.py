@@ -1,11 +1,13 @@
 """What somebody typed into the search, as what the ledger is asked."""
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
 from fastapi import HTTPException, Query, Request
 
+from console.web.numbers import MOST
 from ledger.identifiers import StudyId
 from ledger.job import JobState
 from ledger.present import Search
@@ -83,6 +85,9 @@ def _place(text: str) -> tuple[float, StudyId] | None:
         return None
     at, _, number = text.partition(",")
     try:
-        return float(at), StudyId(int(number))
+        place = float(at), StudyId(int(number))
     except ValueError:
         raise ValueError("that is no place in the list") from None
+    if not (math.isfinite(place[0]) and 1 <= place[1] <= MOST):
+        raise ValueError("that is no place in the list")
+    return place

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from console.web.access.visitor import visitor_of
 from console.web.deck import Deck, deck_of
+from console.web.numbers import MOST
 from console.web.rendering import render
 from ledger.audit import AuditRow
 from ledger.store.ledger import Ledger
@@ -32,7 +33,7 @@ class Asked:
     what: _Text = ""
     since: _Text = ""
     until: _Text = ""
-    below: Annotated[int | None, Query(ge=1)] = None
+    below: Annotated[int | None, Query(ge=1, le=MOST)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def understood(asked: Asked, zone: str) -> Found:
     try:
         since = _day(asked.since, zone)
         until = _day(asked.until, zone, after=1)
-    except ValueError:
+    except (ValueError, OverflowError):  # The last day of the calendar has no day after it.
         raise HTTPException(422, "a date is written 2026-11-21") from None
     return Found(asked.who.strip(), asked.what.strip(), since, until)
 

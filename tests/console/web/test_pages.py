@@ -136,6 +136,11 @@ def test_pages_of_the_list_follow_each_other_without_a_gap(desk: Desk) -> None:
     assert len(seen) == len(set(seen)) == 7
 
 
+@pytest.mark.parametrize("after", ["1", "x,1", "nan,1", "inf,1", "1,0", f"1,{10**23}"])
+def test_a_place_in_the_list_that_is_none_is_refused(desk: Desk, after: str) -> None:
+    assert desk.get("/api/v1/studies", after=after).status_code == 422
+
+
 def test_a_parked_job_is_what_the_state_parked_finds(desk: Desk) -> None:
     study_id = receive(desk.ledger, "1.2.9")
     (job_id,) = close(desk.ledger, study_id, [new_job(desk.ledger, study_id)])

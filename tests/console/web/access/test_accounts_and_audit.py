@@ -170,6 +170,9 @@ def test_the_audit_page_is_found_by_who_what_and_when(site: House) -> None:
     assert "Nothing was found." in auditor.get("/audit?who=nobody").text
     assert "Nothing was found." in auditor.get("/audit?until=2001-01-01").text
     assert auditor.get("/audit?since=yesterday").status_code == 422
+    for beyond in ("until=9999-12-31", f"below={10**23}"):
+        for page in ("/audit", "/audit.csv", "/api/v1/audit"):
+            assert auditor.get(f"{page}?{beyond}").status_code in (200, 422)
     assert auditor.get("/").headers["location"] == "/audit"
     found = auditor.get("/api/v1/audit?limit=1").json()
     assert found["next"] == found["rows"][0]["number"]
