@@ -8,7 +8,7 @@ from sqlalchemy import Row, func, insert, select, update
 from ledger.account import Account, AccountId, LastAdministrator, NameTaken, Origin, Role, lock_s
 from ledger.audit import Actor, AuditOutcome
 from ledger.schema import account as table
-from ledger.schema import audit_head, session
+from ledger.schema import api_token, audit_head, session
 from ledger.store.audit import audit
 from ledger.store.database import Database, NotInLedger, Transaction
 
@@ -93,6 +93,21 @@ class Accounts(Database):
                     detail={"before": row.role, "after": role, "said_by": "identity provider"},
                 )
             return _locked(tx, AccountId(row.id))
+
+    def lose_role(self, subject: str, address: str) -> None:
+        """The identity provider gives `subject` no role any more: what his account has open is closed, its
+        sessions and its tokens. Nothing happens where it has no account.
+        """
+        with self.write() as tx:
+            mine = select(table).where(table.c.subject == subject).with_for_update()
+            row = tx.connection.execute(mine).first()
+            if row is None:
+                return
+            by = Actor(row.name, Role(row.role), address)
+            ended, revoked = end_sessions(tx, row.id), revoke_tokens(tx, row.id, by=by)
+            if ended or revoked:
+                told = {"sessions": ended, "tokens": revoked, "said_by": "identity provider"}
+                audit(tx, by, "account.role_lost", thing_id=row.name, detail=told)
 
     def set_role(self, account_id: AccountId, role: Role, *, by: Actor) -> None:
         """Give an account another role, from its next request
@@ -239,6 +254,13 @@ def end_sessions(tx: Transaction, account_id: int, *, but: int | None = None) ->
     if but is not None:
         mine &= session.c.id != but
     return tx.connection.execute(update(session).where(mine).values(ended_at=tx.now)).rowcount
+
+
+def revoke_tokens(tx: Transaction, account_id: int, *, by: Actor) -> int:
+    """Revoke all tokens of an account; how many there were."""
+    mine = (api_token.c.account_id == account_id) & api_token.c.revoked_at.is_(None)
+    values = {"revoked_at": tx.now, "revoked_by": by.name}
+    return tx.connection.execute(update(api_token).where(mine).values(values)).rowcount
 
 
 def _locked(tx: Transaction, account_id: AccountId) -> Account:

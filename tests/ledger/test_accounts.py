@@ -392,6 +392,23 @@ def test_a_token_opens_until_it_expires_is_revoked_or_its_account_is_disabled(le
         token(ledger, anna, "late")
 
 
+def test_who_loses_every_role_at_the_provider_loses_what_is_open_and_nobody_else_does(ledger: Ledger) -> None:
+    anna = ledger.account_from_provider("https://id|1", "anna@id", Role.OPERATOR, HERE).id
+    ben = ledger.account_from_provider("https://id|2", "ben@id", Role.OPERATOR, HERE).id
+    for name, each in (("anna", anna), ("ben", ben)):
+        sign_in(ledger, each, name)
+        token(ledger, each, name)
+
+    for _ in range(2):
+        ledger.lose_role("https://id|1", HERE)
+    ledger.lose_role("https://id|3", HERE)
+
+    assert (opened(ledger, "anna"), ledger.token(digest("anna").value)) == (None, None)
+    assert opened(ledger, "ben") is not None
+    assert ledger.token(digest("ben").value) is not None
+    assert done(ledger).count(("anna@id", "account.role_lost")) == 1
+
+
 def test_nobody_revokes_or_reads_the_token_of_another(ledger: Ledger) -> None:
     anna, ben = account(ledger, "anna"), account(ledger, "ben")
     hers = token(ledger, anna)

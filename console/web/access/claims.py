@@ -29,6 +29,10 @@ class NotBelieved(PeerError):
 class NoRole(PeerError):
     """The identity provider knows somebody, and says nothing of what he may do here."""
 
+    def __init__(self, subject: str, said: str) -> None:
+        super().__init__(said)
+        self.subject = subject  #: whom the token proves: issuer and `sub`
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -92,23 +96,24 @@ def known(
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= 255:
         raise NotBelieved("the ID token does not say who it is about")
-    return Known(f"{issuer}|{subject}", _name(claims, issuer, settings), role_of(claims, settings))
+    role = role_of(claims, settings)
+    if role is None:
+        raise NoRole(
+            f"{issuer}|{subject}",
+            f"the identity provider gives you no role here: {settings.role_claim} has to contain one of "
+            f"{', '.join(sorted(settings.roles))}. Ask whoever administers it",
+        )
+    return Known(f"{issuer}|{subject}", _name(claims, issuer, settings), role)
 
 
-def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> Role:
-    """The role that a claim gives. Raises `NoRole`."""
+def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> Role | None:
+    """The role that a claim gives."""
     value: Any = claims
     for part in [settings.role_claim] if settings.role_claim in claims else settings.role_claim.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     values = value if isinstance(value, list) else [value]
     found = {settings.roles[one] for one in values if isinstance(one, str) and one in settings.roles}
-    for role in _RANK:
-        if role in found:
-            return role
-    raise NoRole(
-        f"the identity provider gives you no role here: {settings.role_claim} has to contain one of "
-        f"{', '.join(sorted(settings.roles))}. Ask whoever administers it"
-    )
+    return next((role for role in _RANK if role in found), None)
 
 
 def _name(claims: Mapping[str, Any], issuer: str, settings: OidcSettings) -> str:

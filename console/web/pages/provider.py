@@ -4,6 +4,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
+from console.web.access.claims import NoRole
 from console.web.access.credentials import Cookie
 from console.web.access.door import STRANGER
 from console.web.access.oidc import BACK, Provider
@@ -41,6 +42,9 @@ def come_back(request: Request) -> Response:
     try:
         who, back = _provider(request).receive(dict(request.query_params), cookie, _base(request))
         account = door.ledger.account_from_provider(who.subject, who.name, who.role, address)
+    except NoRole as error:
+        door.ledger.lose_role(error.subject, address)
+        return _refused(request, str(error))
     except (PeerError, NameTaken) as error:
         return _refused(request, str(error))
     if account.disabled:
