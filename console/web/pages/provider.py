@@ -9,7 +9,7 @@ from console.web.access.credentials import Cookie
 from console.web.access.door import STRANGER
 from console.web.access.oidc import BACK, Provider
 from console.web.deck import deck_of
-from console.web.pages.sign_in import came, door_of, form, inside, with_session
+from console.web.pages.sign_in import came, door_of, form, inside, session_cookie, with_session
 from ledger.account import NameTaken, Role
 from ledger.audit import Actor, AuditOutcome
 from ledger.errors import PeerError
@@ -49,7 +49,8 @@ def come_back(request: Request) -> Response:
         return _refused(request, str(error))
     if account.disabled:
         return _refused(request, DISABLED)
-    answer = with_session(request, door.let_in(account, came(request), complete=True), inside(back))
+    let_in = door.let_in(account, came(request), complete=True, before=session_cookie(request))
+    answer = with_session(request, let_in, inside(back))
     answer.headers.append("set-cookie", _jar(request).gone())
     return answer
 

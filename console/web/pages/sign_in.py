@@ -37,7 +37,7 @@ def give_password(
 ) -> Response:
     """The first step."""
     try:
-        let_in = door_of(request).password(name, password, came(request), before=_cookie(request))
+        let_in = door_of(request).password(name, password, came(request), before=session_cookie(request))
     except TooOften as error:
         return form(request, back=back, status=429, wrong=str(error), wait_s=error.wait_s)
     except NotLetIn as error:
@@ -65,7 +65,7 @@ def give_code(
     if half is None:
         return form(request, back=back, status=401, wrong=LATE)
     try:
-        let_in = door_of(request).code(half, code, came(request), before=_cookie(request))
+        let_in = door_of(request).code(half, code, came(request), before=session_cookie(request))
     except (TooOften, NotLetIn) as error:
         wait_s = error.wait_s if isinstance(error, TooOften) else 0.0
         status = 429 if wait_s else 401
@@ -111,6 +111,11 @@ def with_session(request: Request, let_in: LetIn, to: str) -> Response:
     return answer
 
 
+def session_cookie(request: Request) -> str:
+    """What the browser came with: the secret of its session, empty where it has none."""
+    return request.cookies.get(_jar(request).name, "")
+
+
 def inside(back: str) -> str:
     """A page of this console: never an address that leads elsewhere."""
     # A browser takes "//" and "/\" for the beginning of another site's address, and drops tabs and newlines.
@@ -142,7 +147,3 @@ def _half(request: Request) -> Session | None:
 
 def _jar(request: Request) -> Cookie:
     return Cookie(secure=deck_of(request).site.console.is_secure)
-
-
-def _cookie(request: Request) -> str:
-    return request.cookies.get(_jar(request).name, "")

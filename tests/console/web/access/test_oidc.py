@@ -77,7 +77,11 @@ class Person(Browser):
         assert url.startswith(self.house.url + "/sign-in/provider/back?")
         return requests.get(
             f"{self.house.url}{parts.path}?{parts.query}",
-            cookies={"wetread-provider": self.cookie} if self.cookie else {},
+            cookies={
+                name: value
+                for name, value in (("wetread-provider", self.cookie), ("wetread", self.secret))
+                if value
+            },
             allow_redirects=False,
             timeout=patient(10),
         )
@@ -257,6 +261,20 @@ def test_whoever_the_provider_vouches_for_is_let_in(site: House, provider: Ident
     page = person.get("/account").text
     assert "kept by the identity provider" in page
     assert 'name="new"' not in page
+
+
+def test_signing_in_with_the_provider_ends_the_session_that_the_browser_had(site: House) -> None:
+    person, elsewhere = Person(site), Person(site)
+    person.sign_in()
+    elsewhere.sign_in()
+    earlier = Browser(site, person.secret)
+
+    person.sign_in()
+
+    assert person.secret != earlier.secret
+    assert earlier.get("/studies").status_code == 401
+    assert person.get("/studies").status_code == 200
+    assert elsewhere.get("/studies").status_code == 200
 
 
 def test_the_provider_takes_a_role_away_at_the_next_time(site: House, provider: IdentityProvider) -> None:
