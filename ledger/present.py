@@ -38,10 +38,12 @@ class Activity:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """What somebody looks for. Everything that is given has to hold; `text` may be in any of UID, accession
-    number, patient id, patient name and description. Dates are DICOM's (yyyymmdd), both ends included.
+    number and, with `patients`, patient id, patient name and description. Dates are DICOM's (yyyymmdd), both
+    ends included.
     """
 
     text: str = ""
+    patients: bool = False  #: who asks may see patients: a hit by a name tells the name
     accession: str = ""  #: the whole of it
     since: str = ""
     until: str = ""

@@ -30,10 +30,13 @@ class Asked:
     state: _Text = ""
     after: _Text = ""
 
-    def search(self, limit: int) -> Search:
-        """What the ledger is asked. Raises `ValueError`, with a sentence, where a field is none."""
+    def search(self, limit: int, *, patients: bool) -> Search:
+        """What the ledger is asked: by patients, too, for who may see them. Raises `ValueError`, with a
+        sentence, where a field is none.
+        """
         return Search(
             text=self.text.strip(),
+            patients=patients,
             accession=self.accession.strip(),
             since=_dicom_date(self.since),
             until=_dicom_date(self.until),

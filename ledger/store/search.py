@@ -145,13 +145,9 @@ def found_of(tx: Transaction, studies: Sequence[StudyRecord]) -> list[Found]:
 def _conditions(wanted: Search, dialect: str) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if text := wanted.text.replace("\0", "").strip():
-        columns = (
-            study.c.uid,
-            study.c.accession_number,
-            study.c.patient_id,
-            study.c.patient_name,
-            study.c.description,
-        )
+        columns = [study.c.uid, study.c.accession_number]
+        if wanted.patients:
+            columns += [study.c.patient_id, study.c.patient_name, study.c.description]
         pattern = "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
         # SQLite's LIKE takes a for A by itself; asked to compare lower case, it takes twice as long.
         like = "ilike" if dialect == "postgresql" else "like"

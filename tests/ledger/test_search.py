@@ -12,7 +12,7 @@ from tests.ledger.site import claim, close, finish, new_job, parked_long_ago, qu
 
 
 def of(ledger: Ledger, **wanted: object) -> list[str]:
-    return [str(found.study.study) for found in ledger.search(Search(**wanted))]
+    return [str(found.study.study) for found in ledger.search(Search(**{"patients": True} | wanted))]
 
 
 def arrive(ledger: Ledger, study: str, **headers: str) -> None:
@@ -30,6 +30,15 @@ def test_text_is_looked_for_in_everything_that_people_know_a_study_by(ledger: Le
     for wild in ("1_2", "%", "\\"):
         assert of(ledger, text=wild) == []
     assert of(ledger, accession="A1") == ["1.2.1"]
+
+
+@pytest.mark.parametrize("text", ["Mül", "77", "thorax"])
+def test_who_may_not_see_patients_finds_nothing_by_what_is_known_of_them(ledger: Ledger, text: str) -> None:
+    arrive(ledger, "1.2.1", PatientName="Müller^Jörg", PatientID="77", StudyDescription="Thorax nativ")
+
+    assert of(ledger, text=text, patients=False) == []
+    assert of(ledger, text=text) == ["1.2.1"]
+    assert of(ledger, text="1.2.", patients=False) == ["1.2.1"]
 
 
 def test_dates_senders_modalities_and_states_narrow_the_list(ledger: Ledger) -> None:

@@ -229,13 +229,15 @@ def visitor_with(token: ApiToken, address: str) -> Visitor:
     now = permissions(token.account.role)
     if token.account.role is Role.SERVICE:
         now = permissions(token.role)  # It has no rights but those of its tokens.
+    # Patients' names are given to a token that names them, and to no other: nor are their images.
+    granted = now - {Permission.PATIENTS} if only is None else now & only
     return Visitor(
         name=token.account.name,
         role=token.role,
-        patients=only is not None and Permission.PATIENTS in only,
+        patients=Permission.PATIENTS in granted,
         account=token.account.id,
         address=address,
-        granted=now if only is None else now & only,
+        granted=granted,
     )
 
 

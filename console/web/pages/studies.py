@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from console.outlook import read_outlook
 from console.show import NotFound, read_story
+from console.web.access.table import Permission
 from console.web.access.visitor import Visitor, visitor_of
 from console.web.deck import Deck, deck_of
 from console.web.journey import journey
@@ -30,7 +31,7 @@ STATES = (*StudyState, JobState.QUEUED, JobState.RUNNING, JobState.PARKED)
 def find(deck: Deck, visitor: Visitor, asked: Asked, limit: int = _LIMIT) -> tuple[tuple[StudyRow, ...], str]:
     """The rows, and where the next page begins; "" where this is the last. Raises 422."""
     try:
-        wanted = asked.search(limit)
+        wanted = asked.search(limit, patients=visitor.may(Permission.PATIENTS))
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
     found = deck.ledger.search(wanted)

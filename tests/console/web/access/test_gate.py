@@ -254,6 +254,28 @@ def test_a_token_sees_patients_only_where_it_says_so(site: House) -> None:
         answer = site.browser().get("/api/v1/studies", headers=headers)
         assert answer.status_code == 200
         assert ("CANARY" in answer.text) is seen
+        images = site.browser().get("/dicom-web/studies", headers=headers)
+        assert images.status_code == (200 if seen else 403)
+        assert ("CANARY" in images.text) is seen
+
+
+@pytest.mark.parametrize("only", [None, ["see"]])
+def test_a_token_that_may_not_see_patients_cannot_guess_them_by_searching(site: House, only) -> None:
+    site.ledger.record_arrivals([slice_of("1.2.840.2", 1, PatientName="CANARY^ZOE", PatientID="MRN-4711")])
+
+    def found(text: str, only: list[str] | None) -> int:
+        headers = {"Authorization": f"Bearer {site.token(Role.VIEWER, only=only)}"}
+        answer = site.browser().get("/api/v1/studies", params={"text": text}, headers=headers)
+        return len(answer.json()["studies"])
+
+    assert [found(text, only) for text in ("CANARY", "MRN-47", "1.2.840.2")] == [0, 0, 1]
+    assert found("CANARY", ["see", "patients"]) == 1
+
+
+def test_a_session_that_hides_names_may_look_for_one(site: House) -> None:
+    site.ledger.record_arrivals([slice_of("1.2.840.2", 1, PatientName="CANARY^ZOE", PatientID="MRN-4711")])
+    found = site.browser(Role.VIEWER).post("/studies", text="CANARY^ZOE").text
+    assert 'href="/studies/' in found
 
 
 def test_one_machines_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
