@@ -88,7 +88,7 @@ def add(ledger: Ledger, name: str, role: Role, console: Console) -> None:
 
 def reset(ledger: Ledger, name: str, console: Console) -> None:
     """A new password for an account, whatever was wrong with it: it is let in again, locked or not, and its
-    second factor is gone. Raises `NoSuchAccount`.
+    second factor and tokens are gone. Raises `NoSuchAccount`.
     """
     one = _named(ledger, name)
     if one.origin is not Origin.LOCAL or one.role is Role.SERVICE:

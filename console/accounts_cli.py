@@ -42,7 +42,7 @@ def accounts_app(open_site: OpenSite, open_ledger: OpenLedger) -> typer.Typer:
 
     @app.command("reset")
     def reset(name: Name, config: Config = None, data: Data = None) -> None:
-        """Print a new password, once. It also opens a lock, and takes a lost second factor away."""
+        """Print a new password, once. It opens a lock, drops the second factor and revokes all tokens."""
         from console.accounts import reset as reset_account
 
         reset_account(open_ledger(open_site(config, data)), name, _console())

@@ -157,7 +157,8 @@ class Accounts(Database):
         """Another password, as an Argon2id hash. All sessions of the account end, except the one `but`.
 
         With `must_change` somebody else chose it, who may also open a lock and take away a lost second
-        factor. Raises `NotInLedger`.
+        factor; then the tokens of the account are revoked, too: whoever stole the password may have made
+        one. Raises `NotInLedger`.
         """
         with self.write() as tx:
             one = _locked(tx, account_id)
@@ -166,7 +167,11 @@ class Accounts(Database):
                 values |= {"failures": 0, "locked_until": None, "totp_secret": None, "recovery": []}
             _set(tx, account_id, **values)
             end_sessions(tx, account_id, but=but)
-            audit(tx, by, "account.reset" if must_change else "account.password_changed", thing_id=one.name)
+            if must_change:
+                told = {"tokens": revoke_tokens(tx, account_id, by=by)}
+                audit(tx, by, "account.reset", thing_id=one.name, detail=told)
+            else:
+                audit(tx, by, "account.password_changed", thing_id=one.name)
 
     def renew_hash(self, account_id: AccountId, before: str, after: str) -> None:
         """The same password with today's parameters, unless it was changed meanwhile."""

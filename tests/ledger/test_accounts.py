@@ -409,6 +409,20 @@ def test_who_loses_every_role_at_the_provider_loses_what_is_open_and_nobody_else
     assert done(ledger).count(("anna@id", "account.role_lost")) == 1
 
 
+def test_a_reset_revokes_the_tokens_and_a_password_of_ones_own_does_not(ledger: Ledger) -> None:
+    anna, ben = account(ledger, "anna"), account(ledger, "ben")
+    token(ledger, anna, "anna")
+    token(ledger, ben, "ben")
+
+    ledger.set_password(anna, HASH + "2", by=ROOT, must_change=False)
+    assert ledger.token(digest("anna").value) is not None
+
+    ledger.set_password(anna, HASH + "3", by=ROOT, must_change=True)
+    assert ledger.token(digest("anna").value) is None
+    assert ledger.token(digest("ben").value) is not None
+    assert ledger.audit_rows(limit=1)[0].detail == {"tokens": 1}
+
+
 def test_nobody_revokes_or_reads_the_token_of_another(ledger: Ledger) -> None:
     anna, ben = account(ledger, "anna"), account(ledger, "ben")
     hers = token(ledger, anna)

@@ -81,7 +81,7 @@ def enable(request: Request, account_id: Number) -> Response:
 
 @router.post("/accounts/{account_id}/reset")
 def reset(request: Request, account_id: Number) -> Response:
-    """A new random password, shown this once; the second factor and all sessions are gone."""
+    """A new random password, shown this once; the second factor, all sessions and all tokens are gone."""
     one = _account(request, account_id)
     if one.origin is Origin.OIDC or one.role is Role.SERVICE:
         return _page(request, status=422, wrong=f"{one.name} has no password here")
