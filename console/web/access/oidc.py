@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 from jwt import PyJWK, PyJWKSet, PyJWTError
+from urllib3.exceptions import HTTPError
 
 from console.web.access.claims import Known, NotBelieved, header_of, known
 from console.web.access.credentials import digest, new_secret
@@ -205,7 +206,7 @@ class Provider:
             raise ProviderAway(
                 "the identity provider's certificate is not trusted: ca in [console.oidc] names the authority"
             ) from None
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:  # HTTPError: while it is read.
             raise ProviderAway(f"the identity provider does not answer: {type(error).__name__}") from None
         except ValueError:
             raise ProviderAway("the identity provider answers something that is no JSON") from None

@@ -1,6 +1,9 @@
 """Signing in with an identity provider: what it must not be believed, and what then is."""
 
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -239,6 +242,48 @@ def test_a_provider_that_is_away_leaves_the_passwords(tmp_path: Path) -> None:
         assert answer.status_code == 502
         assert "does not answer" in answer.text
         assert 'name="password"' in answer.text
+
+
+@contextmanager
+def one_answer(octets: bytes, *, then_close: bool) -> Iterator[str]:
+    """The address of a server that gives one answer and then stalls, or hangs up."""
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            came, _ = listening.accept()
+            with came:
+                came.recv(65536)
+                came.sendall(octets)
+                if not then_close:
+                    done.wait(patient(30))
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            done.set()
+            thread.join(patient(30))
+
+
+@pytest.mark.parametrize(
+    ("header", "then_close"),
+    [("Content-Length: 1000", False), ("Content-Length: 1000", True), ("Content-Encoding: gzip", True)],
+    ids=["stalls", "hangs up", "garbles"],
+)
+def test_a_provider_that_breaks_off_in_its_answer_is_away(
+    site: House, header: str, then_close: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{header}\r\n\r\n{{".encode()
+    with one_answer(octets, then_close=then_close) as issuer:
+        changed = {"issuer": issuer, "timeout_s": 0.5}
+        settings = site.app.state.provider.settings.model_copy(update=changed)
+        monkeypatch.setattr(site.app.state, "provider", Provider(settings, site.ledger))
+        answer = site.browser().get("/sign-in/provider")
+    assert answer.status_code == 502
+    assert "the identity provider does not answer" in answer.text.replace("&#39;", "'")
+    assert 'name="password"' in answer.text
 
 
 def test_whoever_the_provider_vouches_for_is_let_in(site: House, provider: IdentityProvider) -> None:
