@@ -30,6 +30,7 @@ from console.web.deck import Deck, deck_of
 from console.web.images import Images
 from console.web.live import Live
 from console.web.live import router as live
+from console.web.looks import Looks
 from console.web.pages import (
     accounts,
     actions,
@@ -115,6 +116,7 @@ def create_app(deck: Deck) -> FastAPI:
     app.state.lookout = Lookout(deck.site, deck.ledger)
     app.state.examiner = Examiner(deck.site)
     app.state.comparisons = Comparisons(deck.site, deck.ledger)
+    app.state.looks = Looks(deck.ledger)
     app.state.images = Images(deck.site, deck.ledger, deck.spool)
     for router in PAGES:
         app.include_router(router, include_in_schema=False)

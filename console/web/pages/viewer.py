@@ -4,9 +4,12 @@ Whoever opens a study in the viewer sees whose it is: opening one needs the perm
 audited.
 """
 
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from console.viewer.installed import HOW, Viewer, find_viewer
@@ -15,10 +18,12 @@ from console.viewer.settle import Settled
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
 from console.web.images import Images
+from console.web.looks import Looks
 from console.web.rendering import problem
-from ledger.study import StudyRecord
+from ledger.identifiers import Uid
 
 router = APIRouter()
+_STUDIES_MAXIMUM = 20  # in one address
 _FOREVER = "private, max-age=31536000, immutable"
 _ASK_AGAIN = "private, no-cache"
 _KEPT_TO_OURSELVES = {
@@ -33,7 +38,6 @@ _KEPT_TO_OURSELVES = {
 def viewer(
     request: Request,
     path: str,
-    studies: Annotated[str, Query(alias="StudyInstanceUIDs", max_length=1024)] = "",
     takes: Annotated[str, Header(alias="Accept-Encoding")] = "",
     has: Annotated[str, Header(alias="If-None-Match")] = "",
 ) -> Response:
@@ -52,7 +56,7 @@ def viewer(
             if path == ""
             else problem(request, 404, "there is no such page")
         )
-    _note_who_looks(request, studies)
+    _note_who_opens(request)
     return HTMLResponse(
         page(installed.index),
         headers={**_KEPT_TO_OURSELVES, "Content-Security-Policy": POLICY, "Cache-Control": "no-store"},
@@ -62,6 +66,7 @@ def viewer(
 @router.get("/dicom-web/{path:path}")
 def images(request: Request, path: str) -> Response:
     """QIDO-RS and WADO-RS."""
+    _note_who_fetches(request, path)
     return _images(request).answer()
 
 
@@ -98,10 +103,42 @@ def _file(installed: Viewer, path: str, file: Settled, takes: str, has: str) -> 
     return FileResponse(where, media_type=file.type, headers=headers)
 
 
-def _note_who_looks(request: Request, studies: str) -> None:
-    ledger = deck_of(request).ledger
-    for text in studies.split(",")[:20]:
-        found = ledger.find(text)
-        if isinstance(found, StudyRecord) and str(found.study) == text:
-            # By our own number: a UID may name the patient.
-            ledger.record_audit(visitor_of(request).actor, "study.viewed", thing_id=found.id)
+def _note_who_opens(request: Request) -> None:
+    """Raises 422."""
+    # As the viewer reads its address: whatever the case of the key, and however often it is there.
+    keys = request.query_params.multi_items()
+    values = [value for key, value in keys if key.lower() == "studyinstanceuids"]
+    named = [text for text in (one.strip() for one in ",".join(values).split(",")) if text]
+    if len(named) > _STUDIES_MAXIMUM:
+        raise HTTPException(422, f"more than {_STUDIES_MAXIMUM} studies are not opened at once")
+    _looks(request).opens(visitor_of(request), _uids(named))
+
+
+def _note_who_fetches(request: Request, path: str) -> None:
+    """One row for a study in a session, before anything of it leaves."""
+    visitor, steps = visitor_of(request), path.split("/")
+    if len(steps) > 1 and steps[0] == "studies":
+        _looks(request).fetches(visitor, _uids(steps[1:2]))
+        return
+    keys = request.query_params.multi_items()
+    values = [value for key, value in keys if key in ("StudyInstanceUID", "0020000D")]
+    named = re.split(r"[,\\]", ",".join(values))
+    studies = _uids(named)
+    if len(studies) == len(named) <= _STUDIES_MAXIMUM:
+        _looks(request).fetches(visitor, studies)
+    else:
+        _looks(request).lists(visitor)
+
+
+def _uids(texts: Iterable[str]) -> list[Uid]:
+    """Those that are UIDs: of nothing else there is a study."""
+    found = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(Uid.parse(text))
+    return found
+
+
+def _looks(request: Request) -> Looks:
+    found: Looks = request.app.state.looks
+    return found

@@ -7,8 +7,11 @@ import pytest
 import requests
 
 from console.viewer.installed import install, place_of
+from console.web.access.lifetimes import ABSOLUTE_S
 from console.web.access.table import Role
 from console.web.access.visitor import Visitor
+from console.web.looks import Looks
+from ledger.identifiers import Uid
 from tests.console.viewer.archives import VERSION, tgz, whole
 from tests.console.web.conftest import Desk
 from tests.ledger.site import receive
@@ -106,6 +109,100 @@ def test_who_opened_a_study_is_in_the_audit_trail_by_our_own_number(installed: D
     (row,) = installed.ledger.audit_rows(what="study.viewed")
     assert (row.who, row.thing_id) == ("ada", str(study))
     assert "1.2.3" not in json.dumps(dict(row.detail))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "studyinstanceuids=1.2.3",
+        "StudyInstanceUIDs=9.9&StudyInstanceUIDs=1.2.3",
+        "StudyInstanceUIDs=9.9&studyInstanceUIDs=1.2.3",
+        f"StudyInstanceUIDs={',' * 20}1.2.3",
+        "StudyInstanceUIDs=%201.2.3",
+    ],
+)
+def test_however_the_address_names_a_study_its_opening_is_written(installed: Desk, address: str) -> None:
+    study = receive(installed.ledger, "1.2.3")
+    assert installed.get(f"/viewer/viewer?{address}").status_code == 200
+    assert viewed(installed) == [str(study)]
+
+
+def test_more_studies_than_are_written_are_not_opened(installed: Desk) -> None:
+    many = ",".join(f"1.2.{n}" for n in range(21))
+    assert installed.get("/viewer/viewer", StudyInstanceUIDs=many).status_code == 422
+
+
+def viewed(desk: Desk) -> list[str]:
+    return [row.thing_id for row in desk.ledger.audit_rows(what="study.viewed")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "studies/1.2.3",
+        "studies/1.2.3%20/series",
+        "studies/1.2.3/series/1.2.3.1/metadata",
+        "studies?StudyInstanceUID=1.2.3",
+        "instances?0020000D=9.9%5C1.2.3",
+    ],
+)
+def test_who_fetches_of_a_study_without_its_page_is_written_once(desk: Desk, path: str) -> None:
+    study = receive(desk.ledger, "1.2.3")
+    for _ in range(3):
+        desk.get(f"/dicom-web/{path}")
+    assert viewed(desk) == [str(study)]
+    assert desk.ledger.audit_rows(what="names") == []
+    desk.visitor = Visitor(name="ben", role=Role.OPERATOR)
+    desk.get(f"/dicom-web/{path}")
+    assert viewed(desk) == [str(study)] * 2
+
+
+def test_the_page_has_written_what_its_images_would(installed: Desk) -> None:
+    study = receive(installed.ledger, "1.2.3")
+    installed.get("/viewer/viewer", StudyInstanceUIDs="1.2.3")
+    installed.get("/dicom-web/studies/1.2.3/series")
+    assert viewed(installed) == [str(study)]
+
+
+def test_a_study_that_came_after_it_was_asked_for_is_written(desk: Desk) -> None:
+    desk.get("/dicom-web/studies/1.2.3/series")
+    study = receive(desk.ledger, "1.2.3")
+    desk.get("/dicom-web/studies/1.2.3/series")
+    assert viewed(desk) == [str(study)]
+
+
+@pytest.mark.parametrize(
+    "path", ["studies", "series", "studies?StudyInstanceUID=*", "studies?PatientName=A*"]
+)
+def test_a_list_of_studies_tells_names_and_is_written_once(desk: Desk, path: str) -> None:
+    receive(desk.ledger, "1.2.3")
+    for _ in range(2):
+        assert desk.get(f"/dicom-web/{path}").status_code == 200
+    (row,) = desk.ledger.audit_rows(what="names.shown")
+    assert (row.who, dict(row.detail)) == ("ada", {"list": "/dicom-web"})
+
+
+def test_where_names_are_shown_a_list_is_nothing_new(desk: Desk) -> None:
+    desk.visitor = Visitor(name="ada", role=Role.OPERATOR, patients=True)
+    assert desk.get("/dicom-web/studies").status_code == 200
+    assert desk.ledger.audit_rows(what="names.shown") == []
+
+
+def test_what_is_remembered_of_looks_is_bounded_and_lasts_no_longer_than_a_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.web.looks._KNOWN_MAX", 1)
+    now, ada = [0.0], Visitor(name="ada", role=Role.OPERATOR)
+    looks = Looks(desk.ledger, clock=lambda: now[0])
+    first, second = (str(receive(desk.ledger, uid)) for uid in ("1.2.3", "1.2.4"))
+    looks.fetches(ada, [Uid("1.2.3"), Uid("1.2.4")])
+    looks.fetches(ada, [Uid("1.2.4")])
+    assert viewed(desk) == [second, first]
+    looks.fetches(ada, [Uid("1.2.3")])  # Forgotten: once more, and never too seldom.
+    assert viewed(desk) == [first, second, first]
+    now[0] = ABSOLUTE_S
+    looks.fetches(ada, [Uid("1.2.3")])
+    assert viewed(desk) == [first, first, second, first]
 
 
 def test_answers_with_images_are_data_for_this_page_only_and_name_the_console(installed: Desk) -> None:

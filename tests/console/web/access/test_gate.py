@@ -12,6 +12,7 @@ from console.web.access.throttle import Rate
 from console.web.access.whereabouts import address_of, is_called, origins
 from console.web.settings import ConsoleSettings
 from ledger.account import Role
+from ledger.identifiers import Uid
 from tests.console.web.access.house import ROOT, House, house
 from tests.ledger.site import receive, slice_of
 from tests.patience import patient
@@ -270,6 +271,20 @@ def test_a_token_that_may_not_see_patients_cannot_guess_them_by_searching(site: 
 
     assert [found(text, only) for text in ("CANARY", "MRN-47", "1.2.840.2")] == [0, 0, 1]
     assert found("CANARY", ["see", "patients"]) == 1
+
+
+def test_what_is_fetched_is_written_for_each_session_and_for_a_program(site: House) -> None:
+    site.ledger.record_arrivals([slice_of("1.2.840.77", 1)])
+    study = site.ledger.study_by_uid(Uid("1.2.840.77"))
+    assert study is not None
+    one, another = site.browser(Role.OPERATOR), site.browser(Role.OPERATOR)
+    token = {"Authorization": f"Bearer {site.token(Role.OPERATOR, only=['patients'])}"}
+    for _ in range(2):
+        for browser in (one, another):
+            assert browser.get("/dicom-web/studies/1.2.840.77/series").status_code == 200
+        assert site.browser().get("/dicom-web/studies/1.2.840.77/series", headers=dict(token)).ok
+    rows = site.ledger.audit_rows(what="study.viewed")
+    assert [row.who for row in rows if row.thing_id == str(study.id)] == ["operator"] * 3
 
 
 def test_a_session_that_hides_names_may_look_for_one(site: House) -> None:
