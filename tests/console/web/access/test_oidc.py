@@ -51,7 +51,8 @@ def provider(founded: tuple[House, IdentityProvider]) -> IdentityProvider:
 @pytest.fixture
 def site(founded: tuple[House, IdentityProvider], provider: IdentityProvider) -> House:
     made, _ = founded
-    made.app.state.provider = Provider(made.app.state.provider.settings, made.ledger)
+    assert made.site.console.oidc is not None
+    made.app.state.provider = Provider(made.site.console.oidc, made.ledger)
     made.app.state.door.addresses.forget("127.0.0.1")  # Thirty of these come from there.
     for one in made.ledger.accounts():
         if one.origin is Origin.OIDC and not one.disabled:
@@ -272,14 +273,12 @@ def one_answer(octets: bytes, *, then_close: bool) -> Iterator[str]:
     [("Content-Length: 1000", False), ("Content-Length: 1000", True), ("Content-Encoding: gzip", True)],
     ids=["stalls", "hangs up", "garbles"],
 )
-def test_a_provider_that_breaks_off_in_its_answer_is_away(
-    site: House, header: str, then_close: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    octets = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{header}\r\n\r\n{{".encode()
+def test_a_provider_that_breaks_off_in_its_answer_is_away(site: House, header: str, then_close: bool) -> None:
+    octets = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{header}\r\n\r\n{{ }}".encode()
     with one_answer(octets, then_close=then_close) as issuer:
         changed = {"issuer": issuer, "timeout_s": 0.5}
         settings = site.app.state.provider.settings.model_copy(update=changed)
-        monkeypatch.setattr(site.app.state, "provider", Provider(settings, site.ledger))
+        site.app.state.provider = Provider(settings, site.ledger)
         answer = site.browser().get("/sign-in/provider")
     assert answer.status_code == 502
     assert "the identity provider does not answer" in answer.text.replace("&#39;", "'")
