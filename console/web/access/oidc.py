@@ -57,6 +57,8 @@ class _Kept:
     keys: Mapping[str, PyJWK] = field(default_factory=dict)
     described_at: float = float("-inf")
     keyed_at: float = float("-inf")
+    away: str = ""  # Why there was no description …
+    away_at: float = float("-inf")  # … when it was last asked for.
 
 
 @dataclass(slots=True)
@@ -142,19 +144,30 @@ class Provider:
         with self._lock:
             if self.clock() - self._kept.described_at < _KEPT_S:
                 return self._kept.description
-            there = self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
-            found = self._ask("GET", there)
-            if found.get("issuer") != self.settings.issuer:
-                raise ProviderAway(
-                    f"the identity provider calls itself {str(found.get('issuer'))[:200]!r}: write issuer in "
-                    "[console.oidc] exactly so, if that is the one you mean"
-                )
-            for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-                where = str(found.get(name, ""))
-                if urlsplit(where).scheme != urlsplit(self.settings.issuer).scheme:
-                    raise ProviderAway(f"the identity provider's {name} is {where[:200]!r}: not an address")
+            # Whoever waited for the lock meanwhile, and took a thread of the console, does not wait again.
+            if self.clock() - self._kept.away_at < _ASK_AGAIN_S:
+                raise ProviderAway(self._kept.away)
+            try:
+                found = self._ask_description()
+            except ProviderAway as error:
+                self._kept.away, self._kept.away_at = str(error), self.clock()
+                raise
             self._kept.description, self._kept.described_at = found, self.clock()
             return found
+
+    def _ask_description(self) -> Mapping[str, Any]:
+        there = self.settings.issuer.rstrip("/") + "/.well-known/openid-configuration"
+        found = self._ask("GET", there)
+        if found.get("issuer") != self.settings.issuer:
+            raise ProviderAway(
+                f"the identity provider calls itself {str(found.get('issuer'))[:200]!r}: write issuer in "
+                "[console.oidc] exactly so, if that is the one you mean"
+            )
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+            where = str(found.get(name, ""))
+            if urlsplit(where).scheme != urlsplit(self.settings.issuer).scheme:
+                raise ProviderAway(f"the identity provider's {name} is {where[:200]!r}: not an address")
+        return found
 
     def _key(self, key_id: str) -> PyJWK:
         where = str(self._description()["jwks_uri"])

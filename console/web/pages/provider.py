@@ -22,6 +22,9 @@ SENTENCES = (DISABLED,)
 @router.get("/sign-in/provider")
 def go(request: Request, back: str = "/") -> Response:
     """Send the browser there."""
+    wait_s = door_of(request).addresses.wait_s(came(request).address)
+    if wait_s:
+        return form(request, back=back, status=429, wrong="", wait_s=wait_s)
     try:
         sent = _provider(request).send(_base(request), inside(back))
     except PeerError as error:

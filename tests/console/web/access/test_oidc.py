@@ -245,6 +245,32 @@ def test_a_provider_that_is_away_leaves_the_passwords(tmp_path: Path) -> None:
         assert 'name="password"' in answer.text
 
 
+def test_whoever_waits_for_a_provider_that_is_away_is_told_at_once_what_the_first_one_was(
+    site: House, provider: IdentityProvider
+) -> None:
+    now = [1000.0]
+    site.app.state.provider.clock = lambda: now[0]
+    provider.description = {"issuer": "https://another.example"}
+    answers = [site.browser().get("/sign-in/provider") for _ in range(3)]
+    assert [one.status_code for one in answers] == [502, 502, 502]
+    assert all("calls itself" in one.text for one in answers)
+    assert provider.asked.count("/.well-known/openid-configuration") == 1
+
+    provider.description = {}
+    now[0] += 11
+    assert Person(site).sign_in().status_code == 303
+
+
+def test_an_address_is_not_sent_to_the_provider_as_often_as_it_likes(
+    site: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.app.state.door.addresses, "clock", lambda: 0.0)
+    answers = [site.browser().get("/sign-in/provider") for _ in range(31)]
+    assert [one.status_code for one in answers] == [303] * 30 + [429]
+    assert "retry-after" in answers[-1].headers
+    assert "wetread-provider" not in answers[-1].cookies
+
+
 @contextmanager
 def one_answer(octets: bytes, *, then_close: bool) -> Iterator[str]:
     """The address of a server that gives one answer and then stalls, or hangs up."""
