@@ -36,6 +36,7 @@ class IdentityProvider:
     person: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, rsa.RSAPrivateKey] = field(default_factory=lambda: {"first": new_key()})
     signs_with: str = "first"
+    alg: str | None = "RS256"  #: what its keys say that they are for
     description: dict[str, Any] = field(default_factory=dict)  #: over what is true
     claims: dict[str, Any] = field(default_factory=dict)  #: over what is true; None takes a claim away
     sign: Callable[[Mapping[str, Any]], str] | None = None  #: instead of a signature of its own
@@ -66,7 +67,8 @@ class IdentityProvider:
         keys = []
         for name, key in self.keys.items():
             public = json.loads(RSAAlgorithm.to_jwk(key.public_key()))
-            keys.append({**public, "kid": name, "alg": "RS256", "use": "sig"})
+            said = {"alg": self.alg} if self.alg else {}
+            keys.append({**public, "kid": name, "use": "sig", **said})
         return {"keys": keys}
 
     def authorize(self, query: dict[str, str]) -> str:

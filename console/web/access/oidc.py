@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from jwt import PyJWK, PyJWKSet, PyJWTError
+from jwt import PyJWK, PyJWTError
 from urllib3.exceptions import HTTPError
 
 from console.web.access.claims import Known, NotBelieved, header_of, known
@@ -54,7 +54,7 @@ class Sent:
 @dataclass(slots=True)
 class _Kept:
     description: Mapping[str, Any] = field(default_factory=dict)
-    keys: Mapping[str, PyJWK] = field(default_factory=dict)
+    keys: Mapping[str, dict[str, Any]] = field(default_factory=dict)  # As they are published, by id.
     described_at: float = float("-inf")
     keyed_at: float = float("-inf")
     away: str = ""  # Why there was no description …
@@ -113,7 +113,7 @@ class Provider:
             raise NotBelieved(f"the identity provider says {answer['error'][:60]!r}: ask there")
         token = self._id_token(answer.get("code", ""), asked.verifier, base)
         algorithm, key_id = header_of(token, self.settings)
-        key = self._key(key_id)
+        key = self._key(key_id, algorithm)
         who = known(token, key, algorithm, nonce=asked.nonce, issuer=issuer, settings=self.settings)
         return who, asked.back_to
 
@@ -169,22 +169,25 @@ class Provider:
                 raise ProviderAway(f"the identity provider's {name} is {where[:200]!r}: not an address")
         return found
 
-    def _key(self, key_id: str) -> PyJWK:
+    def _key(self, key_id: str, algorithm: str) -> PyJWK:
         where = str(self._description()["jwks_uri"])
         with self._lock:
             age = self.clock() - self._kept.keyed_at
             # Providers change their keys whenever they like; an id that nobody knows is asked for once more.
             if age >= _KEPT_S or (key_id not in self._kept.keys and age >= _ASK_AGAIN_S):
-                try:
-                    found = PyJWKSet.from_dict(self._ask("GET", where)).keys
-                except PyJWTError:
-                    raise ProviderAway("the identity provider's keys cannot be read") from None
-                self._kept.keys = {one.key_id or "": one for one in found}
+                found = self._ask("GET", where).get("keys")
+                if not isinstance(found, list):
+                    raise ProviderAway("the identity provider's keys cannot be read")
+                self._kept.keys = {str(one.get("kid") or ""): one for one in found if isinstance(one, dict)}
                 self._kept.keyed_at = self.clock()
             key = self._kept.keys.get(key_id)
         if key is None:
             raise NotBelieved("the ID token is signed with a key that the identity provider does not publish")
-        return key
+        try:
+            # A key need not say what it is for (alg, RFC 7517 §4.4): then for all that its type can do.
+            return PyJWK.from_dict(key, key.get("alg") or algorithm)
+        except (PyJWTError, TypeError):
+            raise NotBelieved("the ID token is signed with another algorithm than its key is for") from None
 
     def _secret(self) -> str:
         file = self.settings.client_secret_file

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from console.web.access.claims import role_of
@@ -173,6 +174,24 @@ def test_a_key_that_nobody_publishes_is_not_believed(site: House, provider: Iden
 
 def test_another_algorithm_than_the_keys_is_not_believed(site: House, provider: IdentityProvider) -> None:
     provider.sign = lambda claims: provider.signed(claims, algorithm="PS256")
+    refused(site, Person(site).sign_in(), "another algorithm than its key is for")
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256"])
+def test_a_key_that_does_not_say_what_it_is_for_is_for_all_that_its_type_can_do(
+    site: House, provider: IdentityProvider, algorithm: str
+) -> None:
+    provider.alg = None
+    provider.sign = lambda claims: provider.signed(claims, algorithm=algorithm)
+    assert Person(site).sign_in().status_code == 303
+
+
+def test_a_key_of_another_type_than_the_algorithms_is_not_believed(
+    site: House, provider: IdentityProvider
+) -> None:
+    provider.alg = None
+    key = ec.generate_private_key(ec.SECP256R1())
+    provider.sign = lambda claims: provider.signed(claims, key=key, algorithm="ES256")
     refused(site, Person(site).sign_in(), "another algorithm than its key is for")
 
 
