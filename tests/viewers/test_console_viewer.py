@@ -70,9 +70,11 @@ def test_the_study_page_leads_straight_onto_the_segmentation_in_its_middle(
     )
     # OHIF itself begins where the first voxel is drawn: at the apex. This is the middle of a lung.
     right = np.argwhere(shown.phantom.truth == RIGHT_LUNG)[:, 0].mean()
-    until(lambda: shows_slice(page) is not None, within_s=20, what="a slice is shown")
-    assert abs(shows_slice(page) - right) <= 3, (shows_slice(page), right)
-    number = round(shows_slice(page))
+    # A slow machine shows the first slice until the segmentation is there.
+    until(
+        lambda: abs((shows_slice(page) or 0.0) - right) <= 3, within_s=30, what=f"slice {right:.0f} is shown"
+    )
+    number = round(shows_slice(page) or 0.0)
     for side, (high, low) in {RIGHT_LUNG: (0, 2), LEFT_LUNG: (2, 0)}.items():  # orange and blue
         inside = places(shown.phantom.truth == side, number, shown)
         until(
