@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from console import steer
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
-from console.web.numbers import Number
+from console.web.numbers import MOST, Number
 from console.web.steering import BECAUSE_MAX, decide
 from ledger.identifiers import DeliveryId, JobId, StudyId
 from ledger.job import JobState, Priority
@@ -35,7 +35,7 @@ class Urgency(Decision, frozen=True, extra="forbid"):
 class Run(Decision, frozen=True, extra="forbid"):
     """A model on a series, whatever the rules say."""
 
-    series: int = Field(ge=1, le=2**53)  # its number in the ledger, as the study tells it
+    series: int = Field(ge=1, le=MOST)  # its number in the ledger, as the study tells it
     model: str = Field(min_length=1, max_length=200)
     deliver_to: tuple[str, ...] = Field(default=(), max_length=16)  # names of peers; none: it stays here
 

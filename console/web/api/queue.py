@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import MOST
 from console.web.steering import BECAUSE_MAX, decide
 from console.web.waiting import Held, read_queue
 from ledger.identifiers import JobId
@@ -15,7 +16,7 @@ from ledger.pause import PauseKind
 
 router = APIRouter(prefix="/api/v1", tags=["queue"])
 
-_Number = Annotated[int, Field(ge=1, le=2**53)]
+_Number = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Still(BaseModel, frozen=True, extra="forbid"):

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from console.outlook import read_outlook
 from console.web.access.visitor import visitor_of
 from console.web.deck import deck_of
+from console.web.numbers import MOST
 from console.web.rendering import render
 from console.web.steering import BECAUSE_MAX, because_of, decide, steered, words
 from console.web.waiting import pausable, read_queue
@@ -18,7 +19,7 @@ from ledger.pause import PauseKind
 router = APIRouter()
 
 Because = Annotated[str, Form(max_length=BECAUSE_MAX)]
-JobNumber = Annotated[int, Form(ge=1, le=2**53)]
+JobNumber = Annotated[int, Form(ge=1, le=MOST)]
 
 
 @router.get("/queue")
@@ -36,7 +37,7 @@ def page(request: Request) -> HTMLResponse:
 def move(
     request: Request,
     job: JobNumber,
-    after: Annotated[int, Form(ge=0, le=2**53)] = 0,
+    after: Annotated[int, Form(ge=0, le=MOST)] = 0,
     because: Because = "",
 ) -> Response:
     """Right behind the job `after`, or, where that is 0, to the front of its lane."""
